@@ -1,0 +1,122 @@
+"""Settings of every process: one typed object, built once from the environment and passed down."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parking_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNIT_SECONDS = {
+    "": 1.0,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "h": 3600.0,
+    "hour": 3600.0,
+    "d": 86400.0,
+    "day": 86400.0,
+    "w": 604800.0,
+    "week": 604800.0,
+}
+_DURATION = re.compile(r"(?P<sign>[+-]?)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.ASCII)
+_ISO_DURATION = re.compile(
+    r"(?P<sign>[+-]?)p(?:(?P<d>\d+)d)?(?:t(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?)?",
+    re.ASCII,
+)
+_BETWEEN_BOUNDS = re.compile(r"\s*(?:\.\.|,|/|:|;|\bto\b)\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockWindow:
+    """Accepted device time relative to the first receipt, both bounds in microseconds."""
+
+    earliest_us: int
+    latest_us: int
+
+    @classmethod
+    def parse(cls, text: str) -> ClockWindow:
+        """Window from text such as `-7d..+5m`, `-604800,300` (seconds) or `-P7D/PT5M`.
+
+        Raises:
+            SettingsError: the text is not two durations, the first not after the second.
+        """
+        bounds = _BETWEEN_BOUNDS.split(text.strip().strip("[]()").lower())
+        if len(bounds) != 2:
+            raise SettingsError(
+                f"PARKING_CLOCK_WINDOW is {text!r}; give the earliest and the latest bound, for example -7d..+5m."
+            )
+        earliest, latest = (_duration_us(bound, text) for bound in bounds)
+        if earliest > latest:
+            raise SettingsError(f"PARKING_CLOCK_WINDOW is {text!r}, but its first bound lies after its second; swap them.")
+        return cls(earliest, latest)
+
+
+def _duration_us(bound: str, whole: str) -> int:
+    if match := _ISO_DURATION.fullmatch(bound):
+        seconds = sum(float(match[unit] or 0) * _UNIT_SECONDS[unit] for unit in "dhms")
+    elif match := _DURATION.fullmatch(bound):
+        unit = match["unit"]
+        seconds_a_unit = _UNIT_SECONDS.get(unit, _UNIT_SECONDS.get(unit.removesuffix("s")))
+        if seconds_a_unit is None:
+            raise SettingsError(f"PARKING_CLOCK_WINDOW is {whole!r}; {unit!r} is no unit, use s, m, h, d or w.")
+        seconds = float(match["number"]) * seconds_a_unit
+    else:
+        raise SettingsError(f"PARKING_CLOCK_WINDOW is {whole!r}; {bound!r} is no duration, write for example -7d or +5m.")
+    return round(seconds * 1_000_000) * (-1 if match["sign"] == "-" else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a process needs to know to run. URLs are complete, credentials included."""
+
+    database_url: str
+    redis_url: str
+    mqtt_url: str
+    http_port: int = 8000
+    clock_window: ClockWindow = ClockWindow(-7 * 86_400_000_000, 300_000_000)
+    instance: str = "1"  # names this gateway: the MQTT client id is prefix + instance
+    metrics_port: int = 0  # 0: no metrics listener (the API serves its own at /metrics)
+    time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
+    retention_days: int = 730  # chunks of occupancy_events older than this are dropped
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **provided: str) -> Settings:
+        """Settings from `PARKING_*`; `provided` fills URLs that the environment does not set.
+
+        Raises:
+            SettingsError: a URL is missing or a value cannot be read.
+        """
+        urls = {}
+        for name in ("database_url", "redis_url", "mqtt_url"):
+            variable = f"PARKING_{name.upper()}"
+            urls[name] = environ.get(variable) or provided.get(name) or ""
+            if not urls[name]:
+                raise SettingsError(f"{variable} is not set and no private services run; set it or run `parking up`.")
+        return cls(
+            **urls,
+            http_port=_whole_number(environ, "PARKING_HTTP_PORT", cls.http_port),
+            clock_window=ClockWindow.parse(environ["PARKING_CLOCK_WINDOW"])
+            if environ.get("PARKING_CLOCK_WINDOW")
+            else cls.clock_window,
+            instance=environ.get("PARKING_INSTANCE") or cls.instance,
+            metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
+            time_zone=environ.get("PARKING_TIME_ZONE") or cls.time_zone,
+            retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
+        )
+
+
+def _whole_number(environ: Mapping[str, str], variable: str, default: int) -> int:
+    text = environ.get(variable, "")
+    if not text:
+        return default
+    if not text.isdecimal():
+        raise SettingsError(f"{variable} is {text!r}; give a whole number such as {default}.")
+    return int(text)
