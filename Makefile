@@ -1,5 +1,6 @@
 # Everything a person or a machine runs. `make` alone prints this list.
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # two installations into one environment would meet
 .PHONY: help setup demo test lint format acceptance bench lock clean
 
 VENV ?= .venv
@@ -9,6 +10,7 @@ ARGS ?=# further arguments, for example: make demo ARGS="--port 8010"
 # One stamp a requirements set: a target depends on the set it needs, and nothing runs again until a lock file,
 # pyproject.toml or the setup itself changes.
 SETUP_INPUTS := pyproject.toml .ci/setup
+RUNTIME := $(VENV)/.setup-runtime
 DEV := $(VENV)/.setup-dev
 BENCH := $(VENV)/.setup-bench
 
@@ -17,13 +19,16 @@ help: ## print this list
 
 setup: $(DEV) ## make the virtual environment from the locked requirements (incremental, safe to interrupt)
 
+$(RUNTIME): requirements/runtime.txt requirements/build.txt $(SETUP_INPUTS)
+	@.ci/setup $(VENV) $@ requirements/runtime.txt requirements/build.txt
+
 $(DEV): requirements/dev.txt $(SETUP_INPUTS)
-	@.ci/setup $(VENV) $< $@
+	@.ci/setup $(VENV) $@ $<
 
 $(BENCH): requirements/bench.txt $(SETUP_INPUTS)
-	@.ci/setup $(VENV) $< $@
+	@.ci/setup $(VENV) $@ $<
 
-demo: setup ## services, a synthetic district of 21,000 spaces, simulated devices and the live view; Ctrl-C stops all
+demo: $(RUNTIME) ## services, a synthetic district of 21,000 spaces, simulated devices and the live view; Ctrl-C stops all
 	$(BIN)/parking demo $(ARGS)
 
 test: lint ## lint, types, contracts and all tests against real services (ARGS go to pytest)
