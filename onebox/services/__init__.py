@@ -1,0 +1,220 @@
+"""The three private services together: prepare, start, stop. The supervisor and the tests stand on this."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from onebox import credentials, ports, runtime
+from onebox.home import Home, read_json, write_atomically
+from onebox.processes import Identity, ProcessSpec, last_lines
+from onebox.processes import stop as stop_processes
+from onebox.services.broker import Broker
+from onebox.services.cache import Cache
+from onebox.services.postgres import Postgres
+from parking_core.errors import InstallationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+URL_VARIABLES = {
+    "postgres": "PARKING_DATABASE_URL",
+    "redis": "PARKING_REDIS_URL",
+    "mosquitto": "PARKING_MQTT_URL",
+}
+START_PATIENCE_S = 90.0  # crash recovery of a busy database on a slow disk
+STOP_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What one home runs itself; a service whose URL the environment sets is None here."""
+
+    home: Home
+    postgres: Postgres | None
+    broker: Broker | None
+    cache: Cache | None
+    external: Mapping[str, str]
+
+    def processes(self) -> list[ProcessSpec]:
+        """How to run each private service."""
+        return [service.process() for service in (self.postgres, self.broker, self.cache) if service is not None]
+
+    def urls(self) -> dict[str, str]:
+        """`database_url` (owner), `redis_url`, `mqtt_url` (any device), `mqtt_gateway_url`."""
+        external = self.external
+        return {
+            "database_url": self.postgres.owner_url() if self.postgres else external["postgres"],
+            "redis_url": self.cache.url() if self.cache else external["redis"],
+            "mqtt_url": self.broker.url("devices") if self.broker else external["mosquitto"],
+            "mqtt_gateway_url": self.broker.url("gateway") if self.broker else external["mosquitto"],
+        }
+
+    def database_urls(self) -> dict[str, str]:
+        """Database URL of each process, with its own least-privileged login where the database is ours."""
+        if self.postgres:
+            return self.postgres.process_urls()
+        return dict.fromkeys(("gateway", "api", "worker"), self.external["postgres"])
+
+
+@dataclass(frozen=True)
+class RunningServices:
+    """Private services that this process started. URLs are complete, credentials included."""
+
+    home: Path
+    database_url: str
+    redis_url: str
+    mqtt_url: str  # may publish for any device
+    mqtt_gateway_url: str
+    database_urls: Mapping[str, str]  # by process: gateway, api, worker
+    admin_url: str | None  # superuser, for tests that create databases; None when the database is external
+    specs: Mapping[str, ProcessSpec]
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+
+def prepare(
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Services:
+    """Make everything ready to start: folders, runtime, credentials, ports, cluster, configuration.
+
+    Call only while the services of this home are stopped, and while holding its lock.
+
+    Raises:
+        InstallationError: this host cannot run them; the message says what to do instead.
+    """
+    home.prepare()
+    external = {name: environ[variable] for name, variable in URL_VARIABLES.items() if environ.get(variable)}
+    if len(external) == len(URL_VARIABLES):
+        return Services(home, None, None, None, external)
+    programs = runtime.ensure(home.runtime, home.root / "apt", progress=progress, say=say)
+    passwords = credentials.load(home)
+    chosen = ports.remembered(home, tuple(name for name in URL_VARIABLES if name not in external))
+    services = Services(
+        home=home,
+        postgres=Postgres(home, programs, chosen["postgres"], passwords) if "postgres" not in external else None,
+        broker=Broker(home, programs, chosen["mosquitto"], passwords) if "mosquitto" not in external else None,
+        cache=Cache(home, programs, chosen["redis"], passwords) if "redis" not in external else None,
+        external=external,
+    )
+    say("preparing the services")
+    for service in (services.postgres, services.broker, services.cache):
+        if service is not None:
+            service.prepare()
+    return services
+
+
+def start(
+    home: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> RunningServices:
+    """Start the private services as children of this process, and wait until all serve. For tests and tools.
+
+    What an earlier caller left running in this home is stopped first.
+
+    Raises:
+        InstallationError: the host cannot run them, or one did not come up (its last log lines are in the message).
+    """
+    environ = os.environ if environ is None else environ
+    place = Home.from_environ(environ, home)
+    with place.locked():
+        _stop_left_over(place)
+        services = prepare(place, environ, progress=progress, say=say)
+        specs = {spec.name: spec for spec in services.processes()}
+        urls = services.urls()
+        running = RunningServices(
+            home=home,
+            database_url=urls["database_url"],
+            redis_url=urls["redis_url"],
+            mqtt_url=urls["mqtt_url"],
+            mqtt_gateway_url=urls["mqtt_gateway_url"],
+            database_urls=services.database_urls(),
+            admin_url=services.postgres.url("postgres", "postgres_superuser") if services.postgres else None,
+            specs=specs,
+        )
+        try:
+            for name in specs:
+                restart(running, name, wait=False)
+            for name, spec in specs.items():
+                _wait_ready(spec, running.children[name])
+            if services.postgres:
+                services.postgres.create_database()
+        except BaseException:
+            stop(running)
+            raise
+    return running
+
+
+def restart(running: RunningServices, name: str, *, wait: bool = True) -> None:
+    """Start a service that was stopped or killed, and wait until it serves."""
+    child = running.children.get(name)
+    if child is not None and child.poll() is None:
+        stop_one(running, name)
+    running.children[name] = running.specs[name].spawn()
+    _record(running)
+    if wait:
+        _wait_ready(running.specs[name], running.children[name])
+
+
+def stop_one(running: RunningServices, name: str) -> None:
+    """Stop one service and leave the others running."""
+    child = running.children[name]
+    if child.poll() is not None:
+        return
+    child.send_signal(running.specs[name].stop_signal)
+    try:
+        child.wait(STOP_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def stop(running: RunningServices) -> None:
+    """Stop the services, the last started first. Repeatable."""
+    for name in reversed(list(running.children)):
+        stop_one(running, name)
+    _children_file(running.home).unlink(missing_ok=True)
+
+
+def _wait_ready(spec: ProcessSpec, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_PATIENCE_S
+    while not spec.ready():
+        code = child.poll()
+        if code is not None or time.monotonic() > deadline:
+            happened = (
+                f"ended with code {code}" if code is not None else f"does not answer after {START_PATIENCE_S:.0f} s"
+            )
+            tail = "\n".join(last_lines(spec.log))
+            raise InstallationError(f"{spec.name} {happened}; its log {spec.log} ends with:\n{tail}")
+        time.sleep(0.03)
+
+
+def _children_file(home: Path) -> Path:
+    return home / "run" / "children.json"
+
+
+def _record(running: RunningServices) -> None:
+    """Remember the children, so that the next start finds them even if this process is killed."""
+    identities = {name: Identity.of(child.pid) for name, child in running.children.items()}
+    content = {
+        name: [found.pid, found.started, running.specs[name].stop_signal] for name, found in identities.items() if found
+    }
+    write_atomically(_children_file(running.home), json.dumps(content))
+
+
+def _stop_left_over(home: Home) -> None:
+    recorded = read_json(_children_file(home.root)) or {}
+    targets = {Identity(pid, started): signal.Signals(number) for pid, started, number in recorded.values()}
+    stop_processes(targets, STOP_PATIENCE_S)
