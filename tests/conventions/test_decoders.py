@@ -1,0 +1,134 @@
+"""One folder a device family: gateway/decoders/<family>/ with decoder.py, README.md and samples that it really reads."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conventions.source import REPOSITORY, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DECODERS = REPOSITORY / "gateway" / "decoders"
+OUTCOMES = {"expected", "rejected"}
+
+
+def families(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("_"))
+
+
+def sample_problem(sample: object) -> str:
+    """What is wrong with a sample, or nothing.
+
+    A sample is `{"topic"?: text, "payload": text or {"hex": text}, "expected": [reading, ...] or {"rejected": reason}}`.
+    """
+    if not isinstance(sample, dict) or not {"payload", "expected"} <= sample.keys():
+        return "needs `payload` and `expected`"
+    payload, expected = sample["payload"], sample["expected"]
+    if isinstance(payload, dict):
+        try:
+            bytes.fromhex(payload["hex"])
+        except (KeyError, TypeError, ValueError):
+            return "`payload` is neither text nor {'hex': '00ff'}"
+    elif not isinstance(payload, str):
+        return "`payload` is neither text nor {'hex': '00ff'}"
+    if isinstance(expected, dict):
+        return (
+            "" if isinstance(expected.get("rejected"), str) else "`expected` is no list and names no `rejected` reason"
+        )
+    return "" if isinstance(expected, list) else "`expected` is neither a list of readings nor {'rejected': reason}"
+
+
+def incomplete(folder: Path) -> list[str]:
+    """What a family's folder lacks."""
+    findings = [
+        f"{folder.name}: {needed} is missing; a family's folder holds its code, its field table and samples."
+        for needed in ("decoder.py", "README.md")
+        if not (folder / needed).is_file()
+    ]
+    samples = sorted((folder / "samples").glob("*.json"))
+    if not samples:
+        findings.append(f"{folder.name}: samples/ is empty; add real payloads with the reading that they must give.")
+    for path in samples:
+        try:
+            problem = sample_problem(json.loads(path.read_text("utf-8")))
+        except ValueError as error:
+            problem = f"is no JSON ({error})"
+        if problem:
+            findings.append(f"{folder.name}/samples/{path.name}: {problem}.")
+    return findings
+
+
+def payload_of(sample: dict[str, Any]) -> bytes:
+    payload = sample["payload"]
+    return bytes.fromhex(payload["hex"]) if isinstance(payload, dict) else payload.encode()
+
+
+SAMPLES = [
+    pytest.param(family, path, id=f"{family.name}/{path.stem}")
+    for family in families(DECODERS)
+    for path in sorted((family / "samples").glob("*.json"))
+]
+
+
+def decode_sample(family: Path, sample: dict[str, Any]) -> object:
+    """What the family's decoder makes of the sample, in the form of `expected`."""
+    decoder = importlib.import_module(f"gateway.decoders.{family.name}.decoder")
+    return decoder.read_sample(sample.get("topic", ""), payload_of(sample))
+
+
+@pytest.mark.parametrize("family", families(DECODERS), ids=lambda family: family.name)
+def test_every_family_is_complete(family: Path) -> None:
+    findings = incomplete(family)
+    assert not findings, report(findings)
+
+
+@pytest.mark.parametrize(("family", "path"), SAMPLES)
+def test_every_sample_gives_its_expected_reading(family: Path, path: Path) -> None:
+    sample = json.loads(path.read_text("utf-8"))
+    assert decode_sample(family, sample) == sample["expected"], (
+        f"{path.relative_to(REPOSITORY)}: mend the decoder, not the sample"
+    )
+
+
+def test_a_family_without_samples_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "planted"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "decoder.py").touch()
+    assert [finding.split(";")[0] for finding in incomplete(folder)] == [
+        "planted: README.md is missing",
+        "planted: samples/ is empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sample", "problem"),
+    [
+        ({"payload": "{}", "expected": []}, ""),
+        ({"payload": {"hex": "00ff"}, "expected": {"rejected": "truncated"}}, ""),
+        ({"payload": "{}"}, "needs"),
+        ({"payload": {"hex": "0x"}, "expected": []}, "hex"),
+        ({"payload": 1, "expected": []}, "hex"),
+        ({"payload": "{}", "expected": {"reason": "truncated"}}, "rejected"),
+        ([], "needs"),
+    ],
+)
+def test_a_bad_sample_is_found(sample: object, problem: str) -> None:
+    assert (problem in sample_problem(sample)) if problem else sample_problem(sample) == ""
+
+
+def test_a_sample_that_is_no_json_is_found(tmp_path: Path) -> None:
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    (samples / "broken.json").write_text("{")
+    assert any("is no JSON" in finding for finding in incomplete(tmp_path))
+
+
+def test_folders_that_start_with_an_underscore_are_no_families(tmp_path: Path) -> None:
+    for name in ("native", "_shared", "__pycache__"):
+        (tmp_path / name).mkdir()
+    assert [family.name for family in families(tmp_path)] == ["native"]
