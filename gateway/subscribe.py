@@ -1,0 +1,313 @@
+"""MQTT 5 session of the gateway: messages in, acknowledgements out. The only file that knows the codec.
+
+A persistent session (client id = prefix + instance): what is not acknowledged is delivered again. Nothing is
+acknowledged here by itself: the pipeline does it after COMMIT. Receive Maximum bounds what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import mqtt5
+import numpy as np
+import structlog
+
+from gateway.messages import RawMessage
+from parking_core.errors import ServiceUnavailableError, SettingsError
+
+if TYPE_CHECKING:
+    from gateway.metrics import Metrics
+
+log = structlog.get_logger()
+
+CLIENT_ID_PREFIX = "parking-gateway-"
+SHARE_GROUP = "parking-gateway"  # several gateways divide the messages of one group
+TOPIC_FILTER = "parking/v1/+/+/+"
+SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
+RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds
+KEEP_ALIVE_S = 30
+CONNECT_PATIENCE_S = 10.0
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LAST_S = 5.0
+HOLD_BYTES = 32 * 2**20  # payload bytes waiting at which reading pauses: large messages must not fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where and how to connect."""
+
+    host: str
+    port: int
+    username: str | None
+    password: bytes | None
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def from_url(cls, url: str) -> Broker:
+        """Broker of `mqtt://user:password@host:port` or `mqtts://...?cafile=&certfile=&keyfile=`.
+
+        Raises:
+            SettingsError: the URL is not one of these.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise SettingsError(f"PARKING_MQTT_URL is {parts.scheme}://...; give mqtt://user:password@host:1883 or mqtts://...")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or (8883 if parts.scheme == "mqtts" else 1883),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password).encode() if parts.password else None,
+            tls=_tls_context(parts.query) if parts.scheme == "mqtts" else None,
+        )
+
+
+def _tls_context(query: str) -> ssl.SSLContext:
+    options = {name: values[0] for name, values in parse_qs(query).items()}
+    context = ssl.create_default_context(cafile=options.get("cafile"))
+    if "certfile" in options:
+        context.load_cert_chain(options["certfile"], options.get("keyfile"))
+    return context
+
+
+class Inbox:
+    """Messages received and not yet taken; tells when there are any and when to stop reading."""
+
+    def __init__(self) -> None:
+        self._messages: list[RawMessage] = []
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self.overfull = False
+
+    def put(self, message: RawMessage) -> None:
+        """Adds a message."""
+        self._messages.append(message)
+        self._bytes += len(message.payload)
+
+    def announce(self) -> None:
+        """Wakes the taker, once a chunk of bytes rather than once a message."""
+        self.overfull = self._bytes > HOLD_BYTES
+        if self._messages:
+            self._arrived.set()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def oldest_us(self) -> int | None:
+        """Receipt of the oldest waiting message."""
+        return self._messages[0].received_us if self._messages else None
+
+    async def wait(self) -> None:
+        """Returns when there is a message."""
+        await self._arrived.wait()
+
+    def take(self, most: int) -> list[RawMessage]:
+        """Up to `most` messages in order of arrival."""
+        taken = self._messages[:most]
+        del self._messages[:most]
+        self._bytes -= sum(len(message.payload) for message in taken)
+        self.overfull = self._bytes > HOLD_BYTES
+        if not self._messages:
+            self._arrived.clear()
+        return taken
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection: bytes to packets and back."""
+
+    def __init__(self, number: int, inbox: Inbox, metrics: Metrics) -> None:
+        self.number = number
+        self.closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.connected: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
+        self.subscribed: asyncio.Future[mqtt5.SubAckPacket] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport | None = None
+        self.heard_at = time.monotonic()
+        self._inbox = inbox
+        self._metrics = metrics
+        self._rest = b""
+        self._last_us = 0
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # asyncio's signature is wider than TCP
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for future in (self.connected, self.subscribed):
+            if not future.done():
+                future.set_exception(ConnectionResetError("the broker closed the connection"))
+                future.exception()  # retrieved: a connection that fails early is reported once, by connect()
+        if not self.closed.done():
+            self.closed.set_result(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        buffer = memoryview(self._rest + data if self._rest else data)
+        position, size = 0, len(buffer)
+        # Strictly increasing, so that a receipt can stand in for a time and stay unique.
+        now_us = max(time.time_ns() // 1000, self._last_us + 1)
+        put, number, read, publish = self._inbox.put, self.number, mqtt5.read, mqtt5.PublishPacket
+        try:
+            while position < size:
+                packet, length = read(buffer[position:])
+                position += length
+                if type(packet) is publish:
+                    put(RawMessage(packet.topic, packet.payload, packet.packet_id or 0, packet.duplicate, now_us, number))
+                    now_us += 1
+                else:
+                    self._control(packet)
+        except IndexError:  # the last packet is not whole yet
+            pass
+        except ValueError as error:
+            log.error("broker sent a malformed packet", error=str(error))
+            self.abort()
+        self._last_us = now_us
+        self._rest = bytes(buffer[position:])
+        self._inbox.announce()
+        self.hold_or_read()
+
+    def hold_or_read(self) -> None:
+        """Stops reading while too many bytes wait, so that the broker keeps them."""
+        if self.transport is None or self.transport.is_closing() or self._inbox.overfull == self._paused:
+            return
+        self._paused = self._inbox.overfull
+        if self._paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def send(self, data: bytes) -> None:
+        """Writes bytes, unless the connection is gone."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _control(self, packet: object) -> None:
+        match packet:
+            case mqtt5.ConnAckPacket() if not self.connected.done():
+                self.connected.set_result(packet)
+            case mqtt5.SubAckPacket() if not self.subscribed.done():
+                self.subscribed.set_result(packet)
+            case mqtt5.DisconnectPacket():
+                log.warning("broker disconnects the gateway", reason=packet.reason_code.name)
+                self.abort()
+            case _:
+                pass
+
+
+class Subscriber:
+    """Keeps the session alive for as long as it runs."""
+
+    def __init__(self, broker: Broker, instance: str, inbox: Inbox, metrics: Metrics) -> None:
+        self._broker = broker
+        self._client_id = CLIENT_ID_PREFIX + instance
+        self._inbox = inbox
+        self._metrics = metrics
+        self._connection: _Connection | None = None
+        self._number = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the session is up and subscribed."""
+        return self._connection is not None
+
+    async def run(self) -> None:
+        """Connects, again and again, with jittered backoff."""
+        wait_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                connection = await self._connect()
+            except (OSError, ServiceUnavailableError, TimeoutError) as error:
+                log.warning("broker cannot be reached", error=str(error) or type(error).__name__, retry_s=round(wait_s, 2))
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+                wait_s = min(wait_s * 2, BACKOFF_LAST_S)
+                continue
+            wait_s = BACKOFF_FIRST_S
+            self._connection = connection
+            try:
+                await self._keep_alive(connection)
+            finally:
+                self._connection = None
+                connection.abort()
+            self._metrics.reconnects.inc()
+            log.warning("connection to the broker is lost")
+
+    def acknowledge(self, messages: Sequence[RawMessage]) -> None:
+        """Sends PUBACKs in order of arrival. Those of an earlier connection cannot be: the broker delivers them again."""
+        connection = self._connection
+        if connection is None:
+            return
+        number = connection.number
+        ids = [message.packet_id for message in messages if message.packet_id and message.connection == number]
+        packets = np.empty(len(ids), [("type", "u1"), ("length", "u1"), ("packet_id", ">u2")])
+        packets["type"], packets["length"], packets["packet_id"] = 0x40, 2, ids  # PUBACK, success
+        connection.send(packets.tobytes())
+        connection.hold_or_read()
+
+    def hold(self) -> None:
+        """Takes no more messages from the socket: the first step of a drain."""
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.pause_reading()
+
+    async def leave(self) -> None:
+        """Says goodbye; the session and what it queues stay at the broker."""
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.send(mqtt5.DisconnectPacket().write())
+            self._connection.transport.close()
+            await asyncio.wait([self._connection.closed], timeout=1.0)
+
+    async def _connect(self) -> _Connection:
+        self._number += 1
+        loop, broker = asyncio.get_running_loop(), self._broker
+        async with asyncio.timeout(CONNECT_PATIENCE_S):
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self._number, self._inbox, self._metrics), broker.host, broker.port, ssl=broker.tls
+            )
+            try:
+                await self._open_session(connection)
+            except BaseException:
+                connection.abort()
+                raise
+        return connection
+
+    async def _open_session(self, connection: _Connection) -> None:
+        connect = mqtt5.ConnectPacket(
+            self._client_id,
+            username=self._broker.username,
+            password=self._broker.password,
+            clean_start=False,
+            keep_alive=KEEP_ALIVE_S,
+            session_expiry_interval=SESSION_EXPIRY_S,
+            receive_max=RECEIVE_MAX,
+        )
+        connection.send(connect.write())
+        answer = await connection.connected
+        if answer.reason_code is not mqtt5.ConnAckReasonCode.SUCCESS:
+            raise ServiceUnavailableError(f"The broker refuses the gateway: {answer.reason_code.name}; check PARKING_MQTT_URL.")
+        # Retained status messages are not sent to shared subscriptions, so that kind has one of its own.
+        filters = [f"$share/{SHARE_GROUP}/{TOPIC_FILTER}", "parking/v1/+/+/status"]
+        topic_filters = [mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in filters]
+        connection.send(mqtt5.SubscribePacket(1, topic_filters).write())
+        granted = await connection.subscribed
+        if any(code.value >= 0x80 for code in granted.reason_codes):
+            raise ServiceUnavailableError("The broker refuses the subscription; allow the gateway's user to read parking/v1/#.")
+        log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
+
+    async def _keep_alive(self, connection: _Connection) -> None:
+        while not connection.closed.done():
+            connection.send(mqtt5.PingReqPacket().write())
+            await asyncio.wait([connection.closed], timeout=KEEP_ALIVE_S / 2)
+            if time.monotonic() - connection.heard_at > KEEP_ALIVE_S * 1.5 and not self._inbox.overfull:
+                log.warning("broker is silent, connecting anew")
+                return

@@ -1,0 +1,160 @@
+"""Records a batch of readings: history, ledger, liveness, dirty buckets and dead letters in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psycopg
+
+from parking_core.readings import Reason, Rejection
+from parking_core.store import dead_letters, events, liveness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from psycopg import AsyncConnection
+
+    from parking_core.readings import Readings, Sign, Source
+
+# SQLSTATE classes that blame a row, not the database: 22 data exception, 23 integrity constraint violation.
+_ROW_AT_FAULT = ("22", "23")
+
+
+class Caution(Enum):
+    """How much a batch is trusted."""
+
+    TRUSTED = auto()  # every row is new: COPY straight into the hypertable
+    REPEATING = auto()  # some rows may be there already: by way of the staging table
+    POISONED = auto()  # the database refuses a row: halve until it is alone
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction takes, in order of arrival."""
+
+    readings: Readings  # READING
+    sources: Sequence[Source]  # the message of each reading, for the dead letter of a refused one
+    signs: Sequence[Sign] = ()
+    rejections: Sequence[Rejection] = ()
+    ledger_devices: frozenset[int] = frozenset()  # devices that clock_ledger may know
+    missing: Mapping[int, int] = field(default_factory=dict)  # device -> change of its missing messages
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became durable."""
+
+    readings: Readings  # with the occurred_us that history holds
+    rejections: Sequence[Rejection]
+
+
+def is_row_at_fault(error: psycopg.Error) -> bool:
+    """Whether an error blames the rows rather than the database or the connection."""
+    return error.sqlstate is not None and error.sqlstate[:2] in _ROW_AT_FAULT
+
+
+async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, caution: Caution) -> Recorded:
+    """Makes a batch durable, or nothing of it.
+
+    Raises:
+        psycopg.errors.UniqueViolation: TRUSTED, but a row is there already.
+        psycopg.Error: nothing was recorded; `is_row_at_fault` says whether POISONED helps.
+    """
+    async with connection.transaction():
+        readings = await _settle_clocks(connection, batch)
+        readings, refused = await _insert(connection, batch, readings, caution)
+        rejections = [*batch.rejections, *refused]
+        if len(readings):
+            await events.mark_dirty(connection, readings)
+        if batch.signs:
+            await liveness.hear(connection, batch.signs)
+        if batch.missing:
+            await liveness.add_missing(connection, batch.missing)
+        if rejections:
+            await dead_letters.insert(connection, rejections)
+    return Recorded(readings, rejections)
+
+
+async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Readings:
+    """Puts readings with an unbelievable time at their first receipt, and drops what was settled so before.
+
+    A device time can leave or enter the window between two receipts of the same message, so both sides look
+    whether the other has it.
+    """
+    readings = batch.readings
+    suspect = readings["clock_suspect"]
+    if suspect.any():
+        fresh = await events.enter_ledger(connection, readings[suspect])
+        keep = ~suspect
+        for row in np.flatnonzero(suspect):
+            key = events.ledger_keys(readings[row : row + 1])[0]
+            keep[row] = key in fresh
+            fresh.discard(key)
+        settled = readings.copy()
+        settled["occurred_us"][suspect] = settled["received_us"][suspect]
+        readings = settled[keep]
+        suspect = readings["clock_suspect"]
+    listed = ~suspect & np.isin(readings["device_id"], list(batch.ledger_devices)) if batch.ledger_devices else None
+    if listed is None or not listed.any():
+        return readings
+    known = await events.keys_in_ledger(connection, readings[listed])
+    again = np.fromiter((key in known for key in events.ledger_keys(readings)), bool, len(readings))
+    return readings[~(again & listed)]
+
+
+async def _insert(
+    connection: AsyncConnection[Any], batch: Batch, readings: Readings, caution: Caution
+) -> tuple[Readings, list[Rejection]]:
+    if not len(readings):
+        return readings, []
+    match caution:
+        case Caution.TRUSTED:
+            await events.insert_new(connection, readings)
+        case Caution.REPEATING:
+            await events.insert_missing(connection, readings)
+        case Caution.POISONED:
+            bad = await _insert_halves(connection, readings)
+            kept = np.setdiff1d(np.arange(len(readings)), [row for row, _ in bad])
+            return readings[kept], [_refused(batch, readings[row], error) for row, error in bad]
+    return readings, []
+
+
+async def _insert_halves(
+    connection: AsyncConnection[Any], readings: Readings, first: int = 0
+) -> list[tuple[int, psycopg.Error]]:
+    """Inserts what the database takes; gives the rows that it refuses, each with its error."""
+    try:
+        async with connection.transaction():  # a savepoint: the outer transaction is the flow's
+            await events.insert_missing(connection, readings)
+    except psycopg.Error as error:
+        if not is_row_at_fault(error):
+            raise
+        if len(readings) == 1:
+            return [(first, error)]
+        middle = len(readings) // 2
+        left = await _insert_halves(connection, readings[:middle], first)
+        return left + await _insert_halves(connection, readings[middle:], first + middle)
+    return []
+
+
+def _refused(batch: Batch, reading: np.void, error: psycopg.Error) -> Rejection:
+    # Settling clocks may have dropped rows before this one: find the message by what it said.
+    same = (
+        (batch.readings["space_id"] == reading["space_id"])
+        & (batch.readings["device_id"] == reading["device_id"])
+        & (batch.readings["received_us"] == reading["received_us"])
+        & (batch.readings["seq"] == reading["seq"])
+        & (batch.readings["occupied"] == reading["occupied"])
+    )
+    row = int(np.flatnonzero(same)[0])
+    return Rejection(
+        topic=batch.sources[row].topic,
+        payload=batch.sources[row].payload,
+        received_us=int(reading["received_us"]),
+        redelivered=False,
+        reason=Reason.REFUSED_BY_DATABASE,
+        detail=str(error).strip(),
+    )

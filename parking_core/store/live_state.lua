@@ -1,0 +1,189 @@
+#!lua name=parking
+-- Live state: what each space and lot looks like now. Layouts are those of live_state.py.
+-- Every function runs atomically, so several gateways and the worker may write.
+
+local SPACES, OCCUPIED, KNOWN = 'parking:spaces', 'parking:lots:occupied', 'parking:lots:known'
+local CHANGES, COUNTER, EPOCH, PULSE = 'parking:changes', 'parking:changes:count', 'parking:epoch', 'parking:pulse'
+local SEQUENCES = 'parking:sequences'
+local REMEMBERED = 64       -- missing numbers a device that a late message can still fill
+local RESTART_BELOW = 16    -- a number this small, far behind, is a device that counts from the start again
+local NEW_COUNT = 10000     -- a jump this large is a device that counts from elsewhere, not ten thousand lost messages
+local STREAM_LENGTH = '10000'  -- minutes of batches: longer absences load the whole state again
+local FIELDS_A_CALL = 4000     -- Lua's unpack() has a limit near 8,000
+
+local function in_pieces(fields, act)
+    for first = 1, #fields, FIELDS_A_CALL do
+        act(first, math.min(first + FIELDS_A_CALL - 1, #fields))
+    end
+end
+
+local function read_records(fields)
+    local records = {}
+    in_pieces(fields, function(first, last)
+        local part = redis.call('HMGET', SPACES, unpack(fields, first, last))
+        for i = 1, #part do records[first + i - 1] = part[i] end
+    end)
+    return records
+end
+
+local function write_records(pairs_to_write)
+    in_pieces(pairs_to_write, function(first, last)
+        redis.call('HSET', SPACES, unpack(pairs_to_write, first, last))
+    end)
+end
+
+local function announce(...)
+    redis.call('XADD', CHANGES, 'MAXLEN', '~', STREAM_LENGTH, '*', 'n', redis.call('INCR', COUNTER), ...)
+end
+
+local function publish(changed_spaces, occupied_by, known_by)
+    if #changed_spaces == 0 then return end
+    local lots = {}
+    for lot, known in pairs(known_by) do
+        lots[#lots + 1] = struct.pack('>I4I4I4', lot,
+            redis.call('HINCRBY', OCCUPIED, lot, occupied_by[lot]), redis.call('HINCRBY', KNOWN, lot, known))
+    end
+    announce('s', table.concat(changed_spaces), 'l', table.concat(lots))
+end
+
+-- One device: record (highest u32, missing u32...) or false, and the numbers that came. Answers record, change.
+local function observe(record, numbers)
+    local highest, missing, delta = nil, {}, 0
+    if record then
+        highest = struct.unpack('>I4', record)
+        for at = 5, #record, 4 do missing[#missing + 1] = (struct.unpack('>I4', record, at)) end
+    end
+    for _, seq in ipairs(numbers) do
+        local ahead = highest and (seq - highest) % 4294967296 or 1
+        if not highest or (ahead >= NEW_COUNT and ahead < 2147483648) then
+            highest, missing = seq, {}
+        elseif ahead > 0 and ahead < NEW_COUNT then
+            for lost = math.max(1, ahead - REMEMBERED), ahead - 1 do
+                missing[#missing + 1] = (highest + lost) % 4294967296
+            end
+            delta, highest = delta + ahead - 1, seq
+        elseif ahead > 0 then
+            local found = false
+            for i = #missing, 1, -1 do
+                if missing[i] == seq then
+                    table.remove(missing, i)
+                    delta, found = delta - 1, true
+                end
+            end
+            if not found and seq < RESTART_BELOW and highest >= RESTART_BELOW then highest, missing = seq, {} end
+        end
+    end
+    local packed = {struct.pack('>I4', highest)}
+    for i = math.max(1, #missing - REMEMBERED + 1), #missing do packed[#packed + 1] = struct.pack('>I4', missing[i]) end
+    return table.concat(packed), delta
+end
+
+-- ARGV[1]: updates of 21 bytes: space u32, lot u32, occurred_us u64, seq u32, occupied u8. Answers the number applied.
+redis.register_function('parking_apply', function(keys, args)
+    if redis.call('EXISTS', EPOCH) == 0 then return -1 end
+    local blob, fields, at = args[1], {}, 1
+    local count = #blob / 21
+    for i = 1, count do fields[i] = (struct.unpack('>I4', blob, (i - 1) * 21 + 1)) end
+    local records = read_records(fields)
+    local writes, changed, occupied_by, known_by, applied, fresh = {}, {}, {}, {}, 0, {}
+    for i = 1, count do
+        local space, lot, occurred, seq, occupied = struct.unpack('>I4I4I8I4B', blob, at)
+        local record = fresh[space] or records[i]
+        local before_occupied, before_known, newer = 0, 0, true
+        if record then
+            local was, was_seq, was_occupied, was_known = struct.unpack('>I8I4BB', record)
+            newer = occurred > was or (occurred == was and (seq > was_seq or (seq == was_seq and
+                (occupied > was_occupied or (occupied == was_occupied and was_known == 0)))))
+            before_known, before_occupied = was_known, was_occupied * was_known
+        end
+        if newer then
+            record = string.sub(blob, at + 8, at + 20) .. '\1'
+            fresh[space] = record
+            writes[#writes + 1] = space
+            writes[#writes + 1] = record
+            applied = applied + 1
+            if before_known == 0 or before_occupied ~= occupied then
+                changed[#changed + 1] = struct.pack('>I4BB', space, occupied, 1)
+                occupied_by[lot] = (occupied_by[lot] or 0) + occupied - before_occupied
+                known_by[lot] = (known_by[lot] or 0) + 1 - before_known
+            end
+        end
+        at = at + 21
+    end
+    if applied > 0 then write_records(writes) end
+    publish(changed, occupied_by, known_by)
+    return applied
+end)
+
+-- ARGV[1]: the new "known" (0 or 1); ARGV[2]: pairs of 8 bytes: space u32, lot u32. Answers the number changed.
+redis.register_function('parking_set_known', function(keys, args)
+    if redis.call('EXISTS', EPOCH) == 0 then return -1 end
+    local known, blob, fields, lots = tonumber(args[1]), args[2], {}, {}
+    for i = 1, #blob / 8 do fields[i], lots[i] = struct.unpack('>I4I4', blob, (i - 1) * 8 + 1) end
+    local records = read_records(fields)
+    local writes, changed, occupied_by, known_by = {}, {}, {}, {}
+    for i = 1, #fields do
+        local record = records[i]
+        if record and string.byte(record, 14) ~= known then
+            local occupied, step, lot = string.byte(record, 13), known * 2 - 1, lots[i]
+            writes[#writes + 1] = fields[i]
+            writes[#writes + 1] = string.sub(record, 1, 13) .. string.char(known)
+            changed[#changed + 1] = struct.pack('>I4BB', fields[i], occupied, known)
+            occupied_by[lot] = (occupied_by[lot] or 0) + step * occupied
+            known_by[lot] = (known_by[lot] or 0) + step
+        end
+    end
+    if #writes > 0 then write_records(writes) end
+    publish(changed, occupied_by, known_by)
+    return #changed
+end)
+
+-- Which numbers of a device nobody received: per device the highest number and those missing below it.
+-- ARGV[1]: observations of 8 bytes: device u32, seq u32. Answers changes of 8 bytes: device u32, missing i32.
+redis.register_function('parking_observe_seq', function(keys, args)
+    local blob, devices, seen, order = args[1], {}, {}, {}
+    for i = 1, #blob / 8 do
+        local device, seq = struct.unpack('>I4I4', blob, (i - 1) * 8 + 1)
+        if not seen[device] then
+            seen[device] = {}
+            devices[#devices + 1] = device
+        end
+        local list = seen[device]
+        list[#list + 1] = seq
+    end
+    local writes, deltas = {}, {}
+    in_pieces(devices, function(first, last)
+        local part = redis.call('HMGET', SEQUENCES, unpack(devices, first, last))
+        for i = 1, #part do
+            local device = devices[first + i - 1]
+            local record, delta = observe(part[i], seen[device])
+            writes[#writes + 1] = device
+            writes[#writes + 1] = record
+            if delta ~= 0 then deltas[#deltas + 1] = struct.pack('>I4i4', device, delta) end
+        end
+    end)
+    in_pieces(writes, function(first, last) redis.call('HSET', SEQUENCES, unpack(writes, first, last)) end)
+    return table.concat(deltas)
+end)
+
+-- ARGV[1]: gateway instance; ARGV[2]: microseconds: everything that it received up to then is applied.
+redis.register_function('parking_pulse', function(keys, args)
+    if redis.call('EXISTS', EPOCH) == 0 then return -1 end
+    redis.call('HSET', PULSE, args[1], args[2])
+    announce('p', args[2])
+    return 1
+end)
+
+-- ARGV[1]: the new epoch. The state prepared under :next becomes the live one.
+redis.register_function('parking_install', function(keys, args)
+    for _, key in ipairs({SPACES, OCCUPIED, KNOWN}) do
+        if redis.call('EXISTS', key .. ':next') == 1 then
+            redis.call('RENAME', key .. ':next', key)
+        else
+            redis.call('DEL', key)
+        end
+    end
+    redis.call('SET', EPOCH, args[1])
+    announce('e', args[1])
+    return 1
+end)
