@@ -152,7 +152,7 @@ def service_user(environ: Mapping[str, str]) -> ServiceUser:
     """
     if os.geteuid() != 0:
         uid = os.geteuid()
-        return ServiceUser(_user_name(uid), uid, os.getegid(), switch=False)
+        return ServiceUser(user_name(uid), uid, os.getegid(), switch=False)
     name = environ.get("PARKING_SERVICE_USER") or "nobody"
     try:
         entry = pwd.getpwnam(name)
@@ -165,7 +165,8 @@ def service_user(environ: Mapping[str, str]) -> ServiceUser:
     return ServiceUser(name, entry.pw_uid, entry.pw_gid, switch=True)
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Name of a user, or its number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

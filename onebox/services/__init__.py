@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from onebox import credentials, ports, runtime
-from onebox.home import Home, read_json, write_atomically
-from onebox.processes import Identity, ProcessSpec, last_lines
-from onebox.processes import stop as stop_processes
+from onebox import credentials, ports, runtime, strays
+from onebox.home import Home
+from onebox.instance import Instance
+from onebox.processes import ProcessSpec, last_lines
 from onebox.services.broker import Broker
 from onebox.services.cache import Cache
 from onebox.services.postgres import Postgres
@@ -130,7 +128,10 @@ def start(
     environ = os.environ if environ is None else environ
     place = Home.from_environ(environ, home)
     with place.locked():
-        _stop_left_over(place)
+        instance = Instance.load(place)
+        if instance is not None and instance.supervisor.alive():
+            raise InstallationError(f"An instance is up in {home}; run `parking down` first.")
+        strays.stop_all(place)
         services = prepare(place, environ, progress=progress, say=say)
         specs = {spec.name: spec for spec in services.processes()}
         urls = services.urls()
@@ -163,7 +164,6 @@ def restart(running: RunningServices, name: str, *, wait: bool = True) -> None:
     if child is not None and child.poll() is None:
         stop_one(running, name)
     running.children[name] = running.specs[name].spawn()
-    _record(running)
     if wait:
         _wait_ready(running.specs[name], running.children[name])
 
@@ -185,7 +185,6 @@ def stop(running: RunningServices) -> None:
     """Stop the services, the last started first. Repeatable."""
     for name in reversed(list(running.children)):
         stop_one(running, name)
-    _children_file(running.home).unlink(missing_ok=True)
 
 
 def _wait_ready(spec: ProcessSpec, child: subprocess.Popen[bytes]) -> None:
@@ -199,22 +198,3 @@ def _wait_ready(spec: ProcessSpec, child: subprocess.Popen[bytes]) -> None:
             tail = "\n".join(last_lines(spec.log))
             raise InstallationError(f"{spec.name} {happened}; its log {spec.log} ends with:\n{tail}")
         time.sleep(0.03)
-
-
-def _children_file(home: Path) -> Path:
-    return home / "run" / "children.json"
-
-
-def _record(running: RunningServices) -> None:
-    """Remember the children, so that the next start finds them even if this process is killed."""
-    identities = {name: Identity.of(child.pid) for name, child in running.children.items()}
-    content = {
-        name: [found.pid, found.started, running.specs[name].stop_signal] for name, found in identities.items() if found
-    }
-    write_atomically(_children_file(running.home), json.dumps(content))
-
-
-def _stop_left_over(home: Home) -> None:
-    recorded = read_json(_children_file(home.root)) or {}
-    targets = {Identity(pid, started): signal.Signals(number) for pid, started, number in recorded.values()}
-    stop_processes(targets, STOP_PATIENCE_S)

@@ -1,0 +1,51 @@
+"""The `parking` command. Each module of onebox/commands adds its commands with one line below."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from onebox.commands import instance, process
+from parking_core.errors import ParkingError
+
+_MODULES = (
+    instance,  # up, down, status
+    process,  # gateway, api, worker, migrate
+)
+
+
+def application() -> typer.Typer:
+    """The command with all its subcommands."""
+    app = typer.Typer(
+        name="parking",
+        help="""Parking platform of a city district: device gateway, live availability, one command to run it.
+
+        First steps:
+
+            parking demo          everything, with simulated sensors and a live view
+
+            parking up            everything without simulators, detached
+
+            parking doctor        what is wrong with this installation, and how to mend it
+        """,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in _MODULES:
+        module.register(app)
+    return app
+
+
+def main() -> None:
+    """Run the command: exit code 0 done, 1 failed, 2 wrong usage."""
+    try:
+        application()()
+    except ParkingError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

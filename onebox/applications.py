@@ -1,0 +1,126 @@
+"""The platform's own processes on this machine: which, with what environment, as which user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from onebox import ports
+from onebox.home import ServiceUser, user_name
+from onebox.processes import ProcessSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onebox.home import Home
+    from onebox.instance import Plan
+    from onebox.services import Services
+
+CODE_ROOT = Path(__file__).resolve().parent.parent  # the folder of the import roots, installed or a checkout
+WORK_FOLDER = "run/work"  # current folder of the platform's processes
+_PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_CAN_IMPORT = "import api, gateway, parking_core.settings, psycopg, worker"
+
+
+def application_user(home: Home) -> ServiceUser:
+    """The service user when it can read interpreter and code, else the caller."""
+    if not home.user.switch or can_run_code(home.user):
+        return home.user
+    return caller()
+
+
+def caller() -> ServiceUser:
+    """Whoever runs this process."""
+    return ServiceUser(user_name(os.geteuid()), os.geteuid(), os.getegid(), switch=False)
+
+
+def can_run_code(user: ServiceUser) -> bool:
+    """Whether this user can import the platform, tried as that user."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-P", "-c", _CAN_IMPORT],
+            check=False,
+            capture_output=True,
+            cwd="/",
+            env={"PYTHONPATH": str(CODE_ROOT), "PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"},
+            **user.popen_options(),
+        )
+    except PermissionError:
+        return False
+    return answer.returncode == 0
+
+
+def gateway_names(count: int) -> list[str]:
+    """`gateway`, `gateway-2`, `gateway-3`, ..."""
+    return ["gateway", *(f"gateway-{number}" for number in range(2, count + 1))][:count]
+
+
+def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[ProcessSpec]:
+    """How to start gateways, worker and API, in this order. Empty with `services_only`."""
+    if plan.services_only:
+        return []
+    home = services.home
+    names = gateway_names(plan.gateways)
+    metrics = ports.remembered(home, tuple(f"metrics-{name}" for name in names))
+    user = application_user(home)
+    work = home.root / WORK_FOLDER
+    work.mkdir(mode=0o755, exist_ok=True)
+    base = base_environment(environ, services)
+    found = []
+    for number, name in enumerate(names, start=1):
+        extra = {
+            "PARKING_DATABASE_URL": services.database_urls()["gateway"],
+            "PARKING_MQTT_URL": services.urls()["mqtt_gateway_url"],
+            "PARKING_INSTANCE": str(number),
+            "PARKING_METRICS_PORT": str(metrics[f"metrics-{name}"]),
+        }
+        found.append(_spec(name, "gateway", {**base, **extra}, user, home))
+    for module in ("worker", "api"):
+        extra = {"PARKING_DATABASE_URL": services.database_urls()[module], "PARKING_HTTP_PORT": str(plan.http_port)}
+        found.append(_spec(module, module, {**base, **extra}, user, home))
+    return found
+
+
+def _spec(name: str, module: str, env: Mapping[str, str], user: ServiceUser, home: Home) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=(sys.executable, "-P", "-m", module),
+        cwd=home.root / WORK_FOLDER,
+        log=home.logs / f"{name}.log",
+        user=user,
+        env=env,
+    )
+
+
+def base_environment(environ: Mapping[str, str], services: Services) -> dict[str, str]:
+    """What every process of the platform gets: PARKING_* and little else of the caller's environment."""
+    passed = {
+        name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith(("PARKING_", "LC_"))
+    }
+    urls = services.urls()
+    return {
+        **passed,
+        "PYTHONPATH": str(CODE_ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PARKING_HOME": str(services.home.root),
+        "PARKING_REDIS_URL": urls["redis_url"],
+        # Only the gateway speaks MQTT: the others get the address without a credential.
+        "PARKING_MQTT_URL": without_credential(urls["mqtt_gateway_url"]),
+    }
+
+
+def without_credential(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def metrics_urls(found: list[ProcessSpec]) -> dict[str, str]:
+    """Address of each gateway's own metrics."""
+    variable = "PARKING_METRICS_PORT"
+    gateways = [spec for spec in found if spec.name.startswith("gateway")]
+    return {spec.name: f"http://127.0.0.1:{spec.env[variable]}/metrics" for spec in gateways}

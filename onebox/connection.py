@@ -1,0 +1,50 @@
+"""The URLs a command works with: from the environment, else from the running instance of PARKING_HOME."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from onebox.home import Home
+from onebox.instance import Instance
+from parking_core.errors import ServiceUnavailableError
+from parking_core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_VARIABLES = ("PARKING_DATABASE_URL", "PARKING_REDIS_URL", "PARKING_MQTT_URL")
+
+
+def settings(environ: Mapping[str, str] | None = None, *, process: str = "owner") -> Settings:
+    """Settings for a command.
+
+    Args:
+        environ: environment to read, by default this process's.
+        process: whose credentials to use where the services are private: `gateway`, `api` or `worker`;
+            `owner` is the owner of the schema, and on the broker may publish for any device.
+
+    Raises:
+        SettingsError: a value cannot be read.
+        ServiceUnavailableError: a URL is not set and nothing runs in PARKING_HOME.
+    """
+    return Settings.from_environ(process_environ(os.environ if environ is None else environ, process))
+
+
+def process_environ(environ: Mapping[str, str], process: str = "owner") -> dict[str, str]:
+    """The environment with all three URLs in it. Arguments and errors as in `settings`."""
+    missing = [name for name in _VARIABLES if not environ.get(name)]
+    if not missing:
+        return dict(environ)
+    home = Home.from_environ(environ)
+    instance = Instance.load(home)
+    if instance is None or not instance.supervisor.alive():
+        raise ServiceUnavailableError(
+            f"{missing[0]} is not set and nothing runs in {home.root}; run `parking up` or set {', '.join(missing)}."
+        )
+    provided = {
+        "PARKING_DATABASE_URL": instance.database_urls.get(process, instance.urls["database_url"]),
+        "PARKING_REDIS_URL": instance.urls["redis_url"],
+        "PARKING_MQTT_URL": instance.urls["mqtt_gateway_url" if process == "gateway" else "mqtt_url"],
+    }
+    return {**environ, **{name: provided[name] for name in missing}}
