@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MIGRATIONS = REPOSITORY / "parking_core" / "store" / "migrations"
 MIGRATION_NAME = re.compile(r"(\d{4})_[a-z][a-z0-9_]*\.sql")
-# The job queue brings its own schema and its own migrations; it is not described in tables.py.
-NOT_OURS = ("procrastinate_",)
+# Not described in tables.py: the job queue's tables, which come with its own schema, and the ledger of migrate.py itself.
+NOT_OURS = ("procrastinate_", "schema_migrations")
 
 
 def misnumbered(names: Iterable[str]) -> list[str]:
@@ -45,8 +45,10 @@ def is_ours(_object: object, name: str | None, kind: str, *_: object) -> bool:
 
 
 def differences(connection: sqlalchemy.Connection, expected: sqlalchemy.MetaData) -> list[str]:
-    """What the tables of the database have otherwise than the metadata says: names, columns, types, keys, indexes."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": is_ours})
+    """What the tables of the database have otherwise than the metadata says: names, columns, types, defaults, keys, indexes."""
+    context = MigrationContext.configure(
+        connection, opts={"compare_type": True, "compare_server_default": True, "include_object": is_ours}
+    )
     found: list[Any] = compare_metadata(context, expected)
     # Alterations of one column come as a list of their own.
     flat = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
@@ -73,17 +75,19 @@ def test_the_tables_equal_the_sum_of_the_migrations(connection: sqlalchemy.Conne
 
 
 @pytest.mark.services
-def test_a_planted_column_table_and_type_are_found(connection: sqlalchemy.Connection) -> None:
+def test_a_planted_column_table_type_and_default_are_found(connection: sqlalchemy.Connection) -> None:
     expected = sqlalchemy.MetaData()
     for table in metadata.sorted_tables:
         table.to_metadata(expected)
     expected.tables["lots"].append_column(sqlalchemy.Column("planted", sqlalchemy.Integer))
     sqlalchemy.Table("planted_table", expected, sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True))
     expected.tables["spaces"].c.code.type = sqlalchemy.BigInteger()
+    expected.tables["spaces"].c.kind.server_default = sqlalchemy.DefaultClause("planted")
     findings = report(differences(connection, expected))
     assert "add_column" in findings
     assert "planted_table" in findings
     assert "modify_type" in findings
+    assert "modify_default" in findings
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
