@@ -41,7 +41,7 @@ Weekday = Annotated[int, Meta(ge=1, le=7)]  # ISO: Monday is 1
 
 
 class OpeningRecord(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
-    """Hours of some weekdays, local time, `from` before `until`; a night is two records."""
+    """Hours that begin on some weekdays, local time; with `until` before `from` they end on the next day."""
 
     days: Annotated[list[Weekday], Meta(min_length=1)]
     from_: ClockTime

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
-from parking_core.store.registry import write_district
+from parking_core.store.registry import add_recorded_lot, watchers_of, widen_clocks, write_district
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from parking_core.districts import District
+    from parking_core.districts import District, LotRecord
 
 
 def seed_district(
@@ -26,6 +27,47 @@ def seed_district(
         ServiceUnavailableError: the database cannot be reached.
         InvalidInputError: the database refuses the rows, or has no schema yet.
     """
+    with _registry(database_url) as connection:
+        return write_district(connection, district, on_rows)
+
+
+def register_recorded_lot(database_url: str, lot: LotRecord, clock_s: tuple[int, int] | None) -> dict[str, str]:
+    """Makes sure that a lot, its bays and a device for each exist; gives the device of each bay of `lot`.
+
+    What is known already stays, except that `clock_s` (earliest, latest; seconds relative to the first receipt) becomes
+    the clock window of those devices.
+
+    Raises:
+        ServiceUnavailableError: the database cannot be reached.
+        InvalidInputError: a code belongs to a device of another lot, or the database refuses a row.
+    """
+    with _registry(database_url) as connection:
+        add_recorded_lot(connection, lot)
+        known = watchers_of(connection, lot.code)
+        watchers = {space.code: device for space in lot.spaces if (device := known[space.code]) is not None}
+        missing = [space.code for space in lot.spaces if space.code not in watchers]
+        if missing:
+            raise InvalidInputError(
+                f"Space {missing[0]} of lot {lot.code} got no device: its code is taken in another lot; choose another --lot."
+            )
+        if clock_s is not None:
+            widen_clocks(connection, lot.code, sorted(set(watchers.values())), clock_s)
+        return watchers
+
+
+def known_watchers(database_url: str, lot: str) -> dict[str, str | None]:
+    """Code of the device that watches each bay of a lot (None: no device). Empty: there is no such lot.
+
+    Raises:
+        ServiceUnavailableError: the database cannot be reached.
+    """
+    with _registry(database_url) as connection:
+        return watchers_of(connection, lot)
+
+
+@contextmanager
+def _registry(database_url: str) -> Iterator[psycopg.Connection]:
+    """One connection, one transaction, and the database's refusals in words."""
     try:
         connection = psycopg.connect(database_url)
     except psycopg.OperationalError as error:
@@ -34,8 +76,8 @@ def seed_district(
         ) from error
     try:
         with connection:
-            return write_district(connection, district, on_rows)
+            yield connection
     except psycopg.errors.UndefinedTable as error:
         raise InvalidInputError("The database has no schema yet; run `parking migrate` first.") from error
-    except psycopg.DataError as error:
-        raise InvalidInputError(f"The database refuses the district: {error}") from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise InvalidInputError(f"The database refuses a row: {error}") from error

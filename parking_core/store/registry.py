@@ -144,6 +144,58 @@ _BINDINGS = _Bulk(
     """,
 )
 
+# What a lot's own operator entered stays as it is when recorded sessions are replayed into the lot.
+_ADD_LOT = """
+INSERT INTO lots (code, name, kind, lat, lon) VALUES (%s, %s, %s, %s, %s) ON CONFLICT (code) DO NOTHING
+"""
+_ADD_SPACES = """
+INSERT INTO spaces (lot_id, code) SELECT lots.id, wanted.code
+FROM lots, unnest(%s::text[]) WITH ORDINALITY AS wanted (code, position) WHERE lots.code = %s ORDER BY wanted.position
+ON CONFLICT (lot_id, code) DO NOTHING
+"""
+_ADD_DEVICES = """
+INSERT INTO devices (lot_id, code, space_id, model)
+SELECT lots.id, wanted.code, spaces.id, 'replay'
+FROM unnest(%s::text[], %s::text[]) AS wanted (code, space)
+JOIN lots ON lots.code = %s JOIN spaces ON spaces.lot_id = lots.id AND spaces.code = wanted.space
+ORDER BY spaces.id
+ON CONFLICT (code) DO NOTHING
+"""
+_WIDEN_CLOCKS = """
+UPDATE devices SET clock_earliest_s = %(earliest)s, clock_latest_s = %(latest)s
+FROM lots WHERE lots.id = devices.lot_id AND lots.code = %(lot)s AND devices.code = ANY(%(devices)s)
+  AND (clock_earliest_s, clock_latest_s) IS DISTINCT FROM (%(earliest)s::bigint, %(latest)s::bigint)
+"""
+_WATCHERS = """
+SELECT DISTINCT ON (spaces.id) spaces.code, devices.code
+FROM lots JOIN spaces ON spaces.lot_id = lots.id
+LEFT JOIN (SELECT space_id, id AS device_id FROM devices WHERE space_id IS NOT NULL
+           UNION ALL SELECT space_id, device_id FROM device_spaces) AS watch ON watch.space_id = spaces.id
+LEFT JOIN devices ON devices.id = watch.device_id AND devices.enabled
+WHERE lots.code = %s
+ORDER BY spaces.id, devices.id
+"""
+
+
+def watchers_of(connection: Connection, lot: str) -> dict[str, str | None]:
+    """Code of the device that watches each bay of a lot (the first one, None: no device); empty: no such lot."""
+    return dict(connection.execute(_WATCHERS, (lot,)).fetchall())
+
+
+def add_recorded_lot(connection: Connection, lot: LotRecord) -> None:
+    """Adds a lot, its bays and its one-bay devices where they are missing; known rows are left alone."""
+    connection.execute(_ADD_LOT, (lot.code, lot.name, lot.kind, lot.lat, lot.lon))
+    connection.execute(_ADD_SPACES, ([space.code for space in lot.spaces], lot.code))
+    known = watchers_of(connection, lot.code)
+    new = [device for device in lot.devices if device.space is not None and known[device.space] is None]
+    connection.execute(_ADD_DEVICES, ([device.code for device in new], [device.space for device in new], lot.code))
+
+
+def widen_clocks(connection: Connection, lot: str, devices: list[str], bounds_s: tuple[int, int]) -> None:
+    """Lets some devices of a lot report times within `bounds_s`, seconds relative to the first receipt."""
+    earliest, latest = bounds_s
+    connection.execute(_WIDEN_CLOCKS, {"earliest": earliest, "latest": latest, "lot": lot, "devices": devices})
+
 
 def write_district(connection: Connection, district: District, on_rows: Callable[[str, int], None]) -> dict[str, int]:
     """Adds and corrects the rows of a district inside the caller's transaction.
