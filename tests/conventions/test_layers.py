@@ -75,6 +75,7 @@ def test_a_planted_cycle_is_found(copy: Path) -> None:
     result = lint_imports(copy)
     assert result.returncode == 1
     assert "No cycles between sibling packages BROKEN" in result.stdout
+    assert "No cycles are allowed in gateway." in result.stdout
 
 
 def test_every_root_is_under_the_contracts() -> None:
