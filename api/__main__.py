@@ -1,0 +1,113 @@
+"""One API process: `python -m api` reads PARKING_* and serves until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httptools
+import uvicorn
+from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.application import create_app
+from api.following import Follower
+from api.live import ABORT
+from api.state import ApiState, HttpSettings
+from parking_core.errors import ParkingError
+from parking_core.observability import configure_logging
+from parking_core.settings import Settings
+from parking_core.store.live_state import LiveState
+
+if TYPE_CHECKING:
+    import socket
+
+    from api.live import LiveHub
+
+_LARGEST_HEADERS = 16_384  # bytes of one request's headers
+_DRAIN_S = 10  # how long SIGTERM waits for answers under way
+_DATABASE_PATIENCE_S = 3.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with two things it lacks: a limit of headers, and a way to drop a stuck client."""
+
+    def on_message_begin(self) -> None:
+        """A new request on this connection."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+        self._header_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; too many make the request invalid, which uvicorn answers with 400 and a close."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _LARGEST_HEADERS:
+            raise httptools.HttpParserError("headers too large")
+        super().on_header(name, value)
+
+
+class ApiServer(uvicorn.Server):
+    """Ends the event streams first: uvicorn would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, hub: LiveHub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains and ends."""
+        self._hub.close()
+        await super().shutdown(sockets)
+
+
+def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
+    """The server with everything wired; nothing is connected before it runs."""
+    database = AsyncConnectionPool(
+        settings.database_url,
+        min_size=1,
+        max_size=4,
+        timeout=_DATABASE_PATIENCE_S,
+        kwargs={"autocommit": True, "connect_timeout": 3, "options": "-c statement_timeout=5s -c application_name=api"},
+        open=False,
+        name="api",
+    )
+    redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
+    api = ApiState.build(http, clock=lambda: time.time_ns() // 1000, database=database)
+
+    async def background(hub: LiveHub) -> None:
+        async with database, redis:
+            await Follower(api, database, LiveState(redis)).run(hub)
+
+    app = create_app(api, background)
+    config = uvicorn.Config(
+        app,
+        host=http.host,
+        port=http.port,
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    return ApiServer(config, app.state.hub)
+
+
+def main() -> None:
+    """Serves until SIGTERM; exits 1 with one sentence where a setting cannot be read."""
+    configure_logging("api")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        settings = Settings.from_environ(os.environ)
+    except ParkingError as error:
+        sys.exit(str(error))
+    http = HttpSettings.from_environ(os.environ, port=settings.http_port, time_zone=settings.time_zone)
+    build_server(settings, http).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The ASGI application: routes, errors, the edge, and a lifespan that keeps the snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from api.availability import Availability, availability_routes
+from api.edge import Edge
+from api.live import LiveHub, live_routes
+from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
+from api.openapi import serve_openapi
+from api.operations import operations_routes
+from api.problems import register_problems
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from api.state import ApiState
+
+    Background = Callable[[LiveHub], Coroutine[object, object, None]]
+
+_DESCRIPTION = (
+    "Live availability of a district's parking. Figures say up to when they hold (`as_of`, `age_s`, `stale`); "
+    "an unknown space is never counted as free. Errors are RFC 9457 problem documents."
+)
+
+
+def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
+    """The application over `api`; `background` runs as long as the application does and keeps the snapshot."""
+    hub = LiveHub(api)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        keeping = asyncio.create_task(background(hub) if background else hub.run())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+
+    app = FastAPI(
+        title="Parking platform",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts of strangers
+        redoc_url=None,
+    )
+    app.state.hub = hub
+    for router in (availability_routes(api), lot_routes(api), live_routes(hub), operations_routes(api)):
+        app.include_router(router)
+    register_problems(app)
+    serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History)
+    if api.http.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(api.http.origins),
+            allow_methods=["GET"],
+            expose_headers=["ETag", "Parking-As-Of", "X-Request-Id"],
+        )
+    app.add_middleware(Edge, measures=api.measures)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("binhu-parking")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

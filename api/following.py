@@ -1,0 +1,136 @@
+"""Keeps the snapshot: tasks that run as long as the process does.
+
+    registry   database ─ every 2 s: version moved? load ─► registry ─► reload of the live state
+    live       Redis ─ load the whole state ─► install ─ follow the change stream ─► apply
+    probe      Redis ─ every 2 s: is there a complete state?
+    hours      opening and closing of lots
+    hub        wakes event streams
+
+Each is begun again with backoff when it fails; meanwhile the last figures are answered and age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from parking_core.store.lots import load_registry, registry_version
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from psycopg_pool import AsyncConnectionPool
+
+    from api.live import LiveHub
+    from api.state import ApiState
+    from parking_core.places import Registry
+    from parking_core.store.live_state import LiveState
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 2.0  # how soon a change of the registry is seen; also how the services are watched
+_REBUILD_LOOK_S = 0.25  # how soon a finished rebuild is seen
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_HOURS_EVERY_S = 1.0
+
+
+class Follower:
+    """Feeds `api.snapshot` from the database and Redis."""
+
+    def __init__(self, api: ApiState, database: AsyncConnectionPool, live: LiveState) -> None:
+        self._api = api
+        self._database = database
+        self._live = live
+        self._registry: Registry | None = None
+        self._registry_moved = asyncio.Event()
+
+    async def run(self, hub: LiveHub) -> None:
+        """Runs all tasks until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, work in (
+                ("registry", self._watch_registry),
+                ("live", self._follow_live),
+                ("probe", self._probe),
+                ("hours", self._follow_hours),
+                ("hub", hub.run),
+            ):
+                tasks.create_task(self._supervise(name, work), name=name)
+
+    async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                await work()
+            except Exception as error:  # whatever it is, the process keeps answering and tries again
+                self._api.measures.failures.labels(name).inc()
+                pause = _FIRST_PAUSE_S if time.monotonic() - began > _LONGEST_PAUSE_S else pause
+                log.warning("background task begins again", task=name, reason=repr(error), pause_s=round(pause, 2))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _watch_registry(self) -> None:
+        while True:
+            async with self._database.connection() as connection:
+                version = await registry_version(connection)
+                if self._registry is None or version != self._registry.version:
+                    self._registry = await load_registry(connection)
+                    self._registry_moved.set()
+                    log.info("registry loaded", lots=len(self._registry.lots), spaces=len(self._registry.spaces))
+            self._api.health.database_at = time.monotonic()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _probe(self) -> None:
+        while True:
+            complete = await self._live.epoch() is not None
+            self._api.health.redis_at = time.monotonic()
+            if not complete:
+                self._api.snapshot.complete = False
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _follow_hours(self) -> None:
+        while True:
+            self._api.snapshot.open_and_close()
+            await asyncio.sleep(_HOURS_EVERY_S)
+
+    async def _follow_live(self) -> None:
+        """Loads and follows; every round is one whole state, ended by a rebuild, a gap or a new registry."""
+        while True:
+            while self._registry is None:
+                await self._registry_moved.wait()
+            while await self._live.epoch() is None:
+                self._api.snapshot.complete = False  # the last figures stay, and age
+                await asyncio.sleep(_REBUILD_LOOK_S)
+            self._registry_moved.clear()
+            following = asyncio.create_task(self._one_round())
+            moved = asyncio.create_task(self._registry_moved.wait())
+            try:
+                await asyncio.wait((following, moved), return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    following.result()
+            finally:
+                following.cancel()
+                moved.cancel()
+                await asyncio.gather(following, moved, return_exceptions=True)
+
+    async def _one_round(self) -> None:
+        registry = self._registry
+        if registry is None:
+            return
+        image = await self._live.load()
+        if image.epoch is None:
+            return
+        self._api.measures.loads.inc()
+        self._api.snapshot.install(registry, image)
+        self._api.health.redis_at = time.monotonic()
+        async for change in self._live.follow(image):
+            self._api.health.redis_at = time.monotonic()
+            if change.reset:
+                return
+            self._api.snapshot.apply(change)
+            self._api.measures.changes.inc()

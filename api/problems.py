@@ -1,0 +1,100 @@
+"""Every error leaves as an RFC 9457 problem document; one table says which code is which status."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.query import InvalidQueryError
+from parking_core.errors import InvalidInputError, NotFoundError, ParkingError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+STATUS_OF: dict[type[ParkingError], int] = {
+    NotFoundError: 404,
+    InvalidInputError: 422,
+    ServiceUnavailableError: 503,
+}  # any other is a mistake of ours: 500
+RETRY_AFTER_S = 2
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457 problem document."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    type: str = "about:blank"
+    request_id: str = ""
+    errors: list[dict[str, str]] = []
+    missing: list[str] = []
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str,
+    errors: list[dict[str, str]] | None = None,
+    missing: list[str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """An error as the client sees it; `errors` lists parameters, `missing` what a process waits for."""
+    document = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        type=f"urn:parking:problem:{code}",
+        request_id=request_id.get(),
+        errors=errors or [],
+        missing=missing or [],
+    )
+    return Response(
+        msgspec.json.encode(document),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+async def _of_platform(_: Request, error: Exception) -> Response:
+    status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
+    if status is None or not isinstance(error, ParkingError):
+        raise error
+    errors = None
+    if isinstance(error, InvalidQueryError):
+        errors = [{"parameter": bad.parameter, "detail": bad.detail} for bad in error.problems]
+    retry = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, str(error), code=error.code, errors=errors, headers=retry)
+
+
+async def _of_framework(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            detail = "There is nothing at this address; /openapi.json lists what there is."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            detail = f"{request.method} is not allowed here; see the Allow header."
+        case _:
+            detail = status.description or status.phrase
+    headers = dict(error.headers) if error.headers else None
+    return problem(status, detail, code=status.phrase.lower().replace(" ", "_"), headers=headers)
+
+
+def register_problems(app: FastAPI) -> None:
+    """Makes every error that leaves a route a problem document; what remains is caught at the edge."""
+    app.add_exception_handler(ParkingError, _of_platform)
+    app.add_exception_handler(HTTPException, _of_framework)
