@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from gateway.decoders.native import decoder as native
 from tests.conventions.source import REPOSITORY, report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
