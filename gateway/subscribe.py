@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import mqtt5
@@ -136,8 +136,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # asyncio's signature is wider than TCP
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # asyncio's signature is wider than TCP
 
     def connection_lost(self, exc: Exception | None) -> None:
         for future in (self.connected, self.subscribed):

@@ -116,7 +116,7 @@ def roll_up(history: History, now_us: int) -> Columns:
         ValueError: a stretch has no bucket, or one that has not begun at `now_us`.
     """
     grid = _grid(history.stretches, now_us)
-    course = _course(history, grid)
+    course = _course(history, grid.limit_us)
     rows = np.zeros(len(grid.bucket_us), ROLLUP)
     rows["lot_id"] = history.stretches["lot_id"][grid.bucket_stretch]
     rows["bucket_us"] = grid.bucket_us
@@ -132,14 +132,14 @@ def roll_up(history: History, now_us: int) -> Columns:
 
 def closing_bays(history: History, until_us: Integers) -> Columns:
     """States of all bays (BAY) just before `until_us`, a moment for each stretch within it."""
-    course = _course(history, _grid(history.stretches, int(until_us.max(initial=0)) + BUCKET_US))
-    bays = history.bays.copy()
-    events = course.events
-    chosen = np.flatnonzero(events["at_us"] < until_us[course.stretch])
-    # Later writes win: numpy assigns in order, and a bay's events are in order.
-    bays["state"][events["bay"][chosen]] = events["occupied"][chosen]
-    bays["since_us"][events["bay"][chosen]] = course.since[chosen]
-    bays["last_us"][events["bay"][chosen]] = events["at_us"][chosen]
+    course = _course(history, until_us)
+    bays, events = history.bays.copy(), course.events
+    final = np.ones(len(events), bool)  # the bay's last event
+    final[:-1] = events["bay"][1:] != events["bay"][:-1]
+    bay = events["bay"][final]
+    bays["state"][bay] = events["occupied"][final]
+    bays["since_us"][bay] = course.since[final]
+    bays["last_us"][bay] = events["at_us"][final]
     return bays
 
 
@@ -163,10 +163,10 @@ def _grid(stretches: Columns, now_us: int) -> _Grid:
     return _Grid(start, np.minimum(end, now_us), first, stretch, bucket, elapsed)
 
 
-def _course(history: History, grid: _Grid) -> _Course:
+def _course(history: History, limit_us: Integers) -> _Course:
     bays = history.bays
     stretch = bays["stretch"][history.events["bay"]]
-    events = history.events[history.events["at_us"] < grid.limit_us[stretch]]
+    events = history.events[history.events["at_us"] < limit_us[stretch]]
     events = events[np.lexsort((events["occupied"], events["seq"], events["at_us"], events["bay"]))]
     bay, at, occupied = events["bay"], events["at_us"], events["occupied"]
     leads = np.ones(len(events), bool)  # the bay's first event in its stretch

@@ -16,6 +16,7 @@ _HEAR = """
 INSERT INTO device_liveness AS known (device_id, last_heard_at, online)
 SELECT device_id, timestamptz 'epoch' + heard_us * interval '1 microsecond', online
 FROM unnest(%s::int[], %s::bigint[], %s::bool[]) AS sign (device_id, heard_us, online)
+WHERE EXISTS (SELECT FROM devices WHERE id = device_id)  -- it may have been removed a moment ago
 ON CONFLICT (device_id) DO UPDATE SET
     last_heard_at = greatest(known.last_heard_at, excluded.last_heard_at),
     online = coalesce(excluded.online, known.online)

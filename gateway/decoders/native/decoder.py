@@ -127,3 +127,8 @@ def _refusal(error: Exception, payload: bytes) -> Refusal:
     detail = str(error)
     reason = Reason.BAD_TIME if "$.at" in detail or "[...].at" in detail else Reason.INVALID
     return Refusal(reason, detail, payload)
+
+
+def encode(record: OccupancyRecord) -> bytes:
+    """The record as a payload of its own, so that one element of an array can be retried alone."""
+    return msgspec.json.encode(record)

@@ -1,0 +1,161 @@
+"""Load generator of the ingest benchmark: as cheap a message as can be, so that it measures the gateway and not itself.
+
+Messages are packed before the clock starts, written in pieces, and acknowledged by count: MQTT 3.1.1 answers every
+QoS 1 message with exactly four bytes.
+
+    python -m benchmarks.load --url mqtt://... --devices devices.json --messages 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import uvloop
+
+PIECE = 100  # messages a write
+PUBACK_BYTES = 4
+LAST_PACKET_ID = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One simulated device: its topic and its space."""
+
+    topic: bytes
+    space: bytes
+
+
+def publish_packet(topic: bytes, payload: bytes, packet_id: int) -> bytes:
+    """A QoS 1 PUBLISH of MQTT 3.1.1."""
+    body = struct.pack(">H", len(topic)) + topic + struct.pack(">H", packet_id) + payload
+    length, head = len(body), bytearray([0x32])
+    while True:
+        length, digit = divmod(length, 128)
+        head.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(head) + body
+
+
+def connect_packet(client_id: str, username: str | None, password: str | None) -> bytes:
+    """CONNECT of MQTT 3.1.1 with a clean session and no keep-alive."""
+    flags, tail = 0x02, b""
+    for flag, text in ((0x80, username), (0x40, password)):
+        if text is not None:
+            flags |= flag
+            tail += struct.pack(">H", len(text.encode())) + text.encode()
+    body = b"\0\4MQTT\4" + bytes([flags]) + b"\0\0" + struct.pack(">H", len(client_id)) + client_id.encode() + tail
+    assert len(body) < 128, "the remaining length would need a second byte"
+    return bytes([0x10, len(body)]) + body
+
+
+def pieces(senders: list[Sender], messages: int, now_ms: int) -> list[bytes]:
+    """All messages, each device in turn with rising numbers and times."""
+    packed: list[bytes] = []
+    piece: list[bytes] = []
+    for number in range(messages):
+        sender = senders[number % len(senders)]
+        seq = number // len(senders) + 1
+        payload = b'{"space":"%b","occupied":%b,"at":%d,"seq":%d,"battery_v":3.61,"rssi_dbm":-88,"temperature_c":21.5}' % (
+            sender.space,
+            b"true" if seq & 1 else b"false",
+            now_ms + seq,
+            seq,
+        )
+        piece.append(publish_packet(sender.topic, payload, number % LAST_PACKET_ID + 1))
+        if len(piece) == PIECE:
+            packed.append(b"".join(piece))
+            piece = []
+    if piece:
+        packed.append(b"".join(piece))
+    return packed
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, hello: bytes) -> None:
+        self.ready = asyncio.get_running_loop().create_future()
+        self.acked = 0
+        self.progress = asyncio.Event()
+        self._hello = hello
+        self._rest = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP
+        self.transport.write(self._hello)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.ready.done():
+            assert data[:2] == b"\x20\x02", f"no CONNACK: {data[:8]!r}"
+            assert data[3] == 0, f"the broker refuses the load generator with code {data[3]}"
+            self.ready.set_result(None)
+            data = data[4:]
+        whole, self._rest = divmod(self._rest + len(data), PUBACK_BYTES)
+        self.acked += whole
+        self.progress.set()
+
+
+async def _send(client: _Client, packed: list[bytes], window: int, rate: float) -> None:
+    started, sent = time.perf_counter(), 0
+    for piece in packed:
+        while sent - client.acked > window:
+            client.progress.clear()
+            await client.progress.wait()
+        if rate and (ahead := sent / rate - (time.perf_counter() - started)) > 0:
+            await asyncio.sleep(ahead)
+        client.transport.write(piece)
+        sent += PIECE
+    while client.acked < min(sent, len(packed) * PIECE) and not client.transport.is_closing():
+        client.progress.clear()
+        await asyncio.wait_for(client.progress.wait(), 60)
+        if client.acked > sent - PIECE:
+            break
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    """Publishes everything and prints when it started and ended."""
+    parts = urlsplit(arguments.url)
+    listed = json.loads(Path(arguments.devices).read_text("utf-8"))
+    senders = [Sender(topic.encode(), space.encode()) for topic, space in listed]
+    share = -(-arguments.messages // arguments.connections)
+    packed = [
+        pieces(senders[index :: arguments.connections], min(share, arguments.messages - index * share), int(time.time() * 1000))
+        for index in range(arguments.connections)
+    ]
+    clients = []
+    for index in range(arguments.connections):
+        user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
+        hello = connect_packet(f"load-{os.getpid()}-{index}", user, password)
+        _, client = await asyncio.get_running_loop().create_connection(lambda hello=hello: _Client(hello), parts.hostname, parts.port)  # type: ignore[misc]  # bound per client
+        await client.ready
+        clients.append(client)
+    started = time.time()
+    sending = [
+        _send(client, mine, arguments.window, arguments.rate / arguments.connections)
+        for client, mine in zip(clients, packed, strict=True)
+    ]
+    await asyncio.gather(*sending)
+    print(json.dumps({"started": started, "ended": time.time(), "cpu_s": time.process_time()}))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--devices", required=True, help="JSON list of [topic, space]")
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--window", type=int, default=4000)
+    parser.add_argument("--rate", type=float, default=0.0, help="messages a second; 0: as fast as the broker takes them")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(parse_arguments()))

@@ -1,0 +1,55 @@
+"""What the gateway counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SIZES = (1, 10, 50, 100, 250, 500, 1000, 2000, 4000, 8000)
+
+
+class Metrics:
+    """All counters of one gateway process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = Counter("gateway_messages_total", "Messages made durable", registry=self.registry)
+        self.readings = Counter("gateway_readings_total", "Readings recorded or known already", registry=self.registry)
+        self.rejections = Counter(
+            "gateway_dead_letters_total", "Messages kept as dead letters", ["reason"], registry=self.registry
+        )
+        self.clock_suspects = Counter(
+            "gateway_clock_suspect_total", "Readings outside the clock window", registry=self.registry
+        )
+        self.batch_size = Histogram("gateway_batch_messages", "Messages a batch", buckets=_SIZES, registry=self.registry)
+        self.commit_seconds = Histogram(
+            "gateway_commit_seconds", "Transaction of a batch, retries included", buckets=_SECONDS, registry=self.registry
+        )
+        self.live_seconds = Histogram(
+            "gateway_receipt_to_live_seconds",
+            "From the receipt of a batch's oldest message to its live state",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.device_lag = Histogram(
+            "gateway_device_lag_seconds",
+            "Median of a batch: from the device's time to the receipt",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "gateway_database_retries_total", "Batches tried again", ["cause"], registry=self.registry
+        )
+        self.missing = Gauge(
+            "gateway_seq_missing", "Numbered messages nobody received, since the start", registry=self.registry
+        )
+        self.reconnects = Counter("gateway_broker_reconnects_total", "Lost broker connections", registry=self.registry)
+        self.waiting = Gauge("gateway_waiting_messages", "Received and not yet in a batch", registry=self.registry)
+        self.live_waiting = Gauge(
+            "gateway_live_waiting_readings", "Durable readings not yet in the live state", registry=self.registry
+        )
+
+    def serve(self, port: int) -> None:
+        """Serves /metrics on the loopback address; 0: not at all."""
+        if port:
+            start_http_server(port, "127.0.0.1", self.registry)

@@ -1,0 +1,187 @@
+"""One gateway: what runs beside what, and what waits where.
+
+    broker ──► Subscriber ──► Inbox ──► batches ─────────────────────────────────────────► LiveFeed ──► Redis
+               (one socket)   (Receive   sort (decode, validate) ─► record ─► acknowledge    (newest
+                    ▲          Maximum,                             one          │            a space)
+                    │          32 MiB)                              transaction  │
+                    └──────────────────────── PUBACK in order of arrival ◄───────┘
+
+    tasks: session (Subscriber.run) · batches · live (LiveFeed.run) · registry (RegistryView.run) · pulse
+
+Nothing waits without a bound: the broker stops at Receive Maximum unacknowledged messages, the socket at 32 MiB,
+the live feed keeps one reading a space. Only `batches` touches the recording connection, so commits and PUBACKs
+keep the order of arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.live_feed import LiveFeed
+from gateway.record import Recorder
+from gateway.registry import RegistryView
+from gateway.subscribe import RECEIVE_MAX, Broker, Inbox, Subscriber
+from gateway.validate import MAY_BE_NEW, Sorted
+from parking_core.flows.rebuild_live_state import merge_into_live_state
+from parking_core.flows.record_occupancy import Batch
+from parking_core.store.live_state import LiveState, LiveStateMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.messages import RawMessage
+    from gateway.metrics import Metrics
+    from parking_core.settings import Settings
+
+log = structlog.get_logger()
+
+BATCH_AGE_S = 0.02  # how long the first message of a batch waits for more: a commit costs about as much
+BATCH_MESSAGES = 4096  # half the window: one batch commits while the next arrives
+PULSE_S = 0.5
+DRAIN_S = 10.0
+
+
+class Gateway:
+    """The process's parts, wired."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._inbox = Inbox()
+        self._subscriber = Subscriber(Broker.from_url(settings.mqtt_url), settings.instance, self._inbox, metrics)
+        self._registry = RegistryView(settings.database_url, settings.clock_window)
+        self._recorder = Recorder(settings.database_url, metrics)
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
+        self._live = LiveState(self._redis)
+        self._feed = LiveFeed(self._live, metrics)
+        self._in_batch_since_us: int | None = None
+        self._idle = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop`, then drains: finishes what was received, acknowledges it, says goodbye."""
+        await self._registry.load()
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(self._subscriber.run(), name="session"),
+                tasks.create_task(self._batches(), name="batches"),
+                tasks.create_task(self._feed.run(), name="live"),
+                tasks.create_task(self._registry.run(), name="registry"),
+                tasks.create_task(self._pulse(), name="pulse"),
+                tasks.create_task(self._heal_live_state(), name="heal"),
+            ]
+            await stop.wait()
+            await self._drain()
+            for task in running:
+                task.cancel()
+        await self._recorder.close()
+        await self._registry.close()
+        await self._redis.aclose()
+
+    async def _batches(self) -> None:
+        while True:
+            messages = await self._next_batch()
+            self._in_batch_since_us = messages[0].received_us
+            await self._process(messages)
+            self._in_batch_since_us = None
+
+    async def _next_batch(self) -> list[RawMessage]:
+        """Full or old enough."""
+        inbox = self._inbox
+        if not len(inbox):
+            self._idle.set()
+        await inbox.wait()
+        self._idle.clear()
+        oldest_us = inbox.oldest_us or 0
+        age_s = time.time() - oldest_us / 1e6
+        if len(inbox) < BATCH_MESSAGES and age_s < BATCH_AGE_S:
+            await asyncio.sleep(BATCH_AGE_S - max(age_s, 0.0))
+        return inbox.take(BATCH_MESSAGES)
+
+    async def _process(self, messages: Sequence[RawMessage]) -> None:
+        """The life of a batch."""
+        found = await self._sort(messages)
+        signs = self._registry.signs_to_record(found)
+        batch = Batch(
+            readings=found.readings,
+            sources=found.sources,
+            signs=signs,
+            rejections=found.rejections,
+            ledger_devices=self._registry.ledger_devices,
+            missing=self._feed.take_missing(),
+        )
+        recorded = await self._recorder.record(batch)
+        self._subscriber.acknowledge(messages)
+        suspects = found.readings["device_id"][found.readings["clock_suspect"]]
+        self._registry.recorded(signs, frozenset(suspects.tolist()))
+        self._feed.put(recorded.readings, messages[0].received_us, found.observed_seqs)
+        self._count(messages, found, recorded.rejections)
+
+    async def _sort(self, messages: Sequence[RawMessage]) -> Sorted:
+        found = self._registry.validator.sort(messages)
+        if any(rejection.reason in MAY_BE_NEW for rejection in found.rejections):
+            before = self._registry.validator
+            await self._registry.refresh()
+            if self._registry.validator is not before:
+                found = self._registry.validator.sort(messages)
+        return found
+
+    async def _pulse(self) -> None:
+        """Tells how far the live state has come; without it the API's figures grow old, as they then are."""
+        while True:
+            await asyncio.sleep(PULSE_S)
+            now_us = time.time_ns() // 1000
+            waiting = [self._inbox.oldest_us, self._in_batch_since_us, self._feed.oldest_us]
+            up_to_us = min([us for us in waiting if us is not None], default=now_us)
+            # With the window full the broker holds more, of an age that nobody here knows.
+            if not self._subscriber.is_connected or len(self._inbox) >= RECEIVE_MAX - BATCH_MESSAGES:
+                continue
+            try:
+                await self._live.pulse(self._settings.instance, up_to_us)
+            except (RedisError, OSError, LiveStateMissingError):
+                continue  # the live feed reports it
+            self._metrics.waiting.set(len(self._inbox))
+
+    async def _heal_live_state(self) -> None:
+        """Once at the start: a gateway that died between COMMIT and the live state left readings behind in history."""
+        while True:
+            try:
+                applied = await merge_into_live_state(self._settings.database_url, self._live)
+            except (RedisError, OSError, LiveStateMissingError) as error:
+                log.info("live state is not there yet", error=str(error))
+                await asyncio.sleep(1.0)
+                continue
+            log.info("live state compared with history", applied=applied)
+            return
+
+    async def _drain(self) -> None:
+        log.info("draining", waiting=len(self._inbox))
+        self._subscriber.hold()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("could not finish, the broker delivers again", waiting=len(self._inbox))
+        await self._feed.drain(DRAIN_S / 2)
+        await self._subscriber.leave()
+        log.info("drained")
+
+    def _count(self, messages: Sequence[RawMessage], found: Sorted, rejections: Sequence[object]) -> None:
+        metrics, readings = self._metrics, found.readings
+        metrics.messages.inc(len(messages))
+        metrics.batch_size.observe(len(messages))
+        metrics.readings.inc(len(readings))
+        for rejection in found.rejections:
+            metrics.rejections.labels(rejection.reason.value).inc()
+        for _ in range(len(rejections) - len(found.rejections)):
+            metrics.rejections.labels("refused_by_database").inc()
+        if len(readings):
+            metrics.clock_suspects.inc(int(readings["clock_suspect"].sum()))
+            lag_us = np.median(readings["received_us"] - readings["occurred_us"])
+            metrics.device_lag.observe(max(0.0, float(lag_us) / 1e6))

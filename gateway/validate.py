@@ -1,0 +1,217 @@
+"""Messages to accepted readings or rejections, against the registry. Total: every message becomes one or the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateway.decoders.native import decoder as native
+from parking_core.readings import READING, Readings, Reason, Rejection
+from parking_core.topics import Kind, parse_device_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.messages import RawMessage
+    from parking_core.settings import ClockWindow
+    from parking_core.store.devices import Device, DeviceRegistry
+
+_SECOND_US = 1_000_000
+# The registry may be older than a device that was registered a moment ago: worth a second look.
+MAY_BE_NEW = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_SPACE, Reason.FOREIGN_SPACE, Reason.WRONG_LOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What a batch of messages says."""
+
+    readings: Readings  # READING, in order of arrival
+    sources: Sequence[RawMessage]  # of each reading
+    heard_us: dict[int, int]  # device id -> receipt of its newest sign of life
+    online: dict[int, bool]  # device id -> its newest status message
+    explicit: frozenset[int]  # devices whose sign must be durable now: heartbeats and status leave no event
+    observed_seqs: Sequence[tuple[int, int]]  # (device id, seq) of numbered messages
+    rejections: Sequence[Rejection]
+
+
+@dataclass(slots=True)
+class _Sorting:
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    sources: list[RawMessage] = field(default_factory=list)
+    heard_us: dict[int, int] = field(default_factory=dict)
+    online: dict[int, bool] = field(default_factory=dict)
+    explicit: set[int] = field(default_factory=set)
+    observed_seqs: list[tuple[int, int]] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def reject(self, message: RawMessage, reason: Reason, detail: str, payload: bytes | None = None) -> None:
+        self.rejections.append(
+            Rejection(
+                message.topic,
+                message.payload if payload is None else payload,
+                message.received_us,
+                message.redelivered,
+                reason,
+                detail,
+            )
+        )
+
+
+class Validator:
+    """Knows one version of the registry."""
+
+    def __init__(self, registry: DeviceRegistry, window: ClockWindow) -> None:
+        self._registry = registry
+        self._routes: dict[str, tuple[Device, Kind]] = {}
+        size = max((device.id for device in registry.devices.values()), default=0) + 1
+        self._earliest_us = np.full(size, window.earliest_us, "i8")
+        self._latest_us = np.full(size, window.latest_us, "i8")
+        for device in registry.devices.values():
+            if device.clock_earliest_s is not None:
+                self._earliest_us[device.id] = device.clock_earliest_s * _SECOND_US
+            if device.clock_latest_s is not None:
+                self._latest_us[device.id] = device.clock_latest_s * _SECOND_US
+
+    def sort(self, messages: Sequence[RawMessage]) -> Sorted:
+        """Sorts messages into readings, signs of life and rejections."""
+        into = _Sorting()
+        routes = self._routes
+        for message in messages:
+            route = routes.get(message.topic) or self._route(message, into)
+            if route is None:
+                continue
+            device, kind = route
+            if kind is Kind.OCCUPANCY:
+                self._occupancy(message, device, into)
+            elif kind is Kind.HEARTBEAT:
+                _heartbeat(message, device, into)
+            else:
+                _status(message, device, into)
+        return Sorted(
+            readings=self._columns(into.rows),
+            sources=into.sources,
+            heard_us=into.heard_us,
+            online=into.online,
+            explicit=frozenset(into.explicit),
+            observed_seqs=into.observed_seqs,
+            rejections=into.rejections,
+        )
+
+    def _route(self, message: RawMessage, into: _Sorting) -> tuple[Device, Kind] | None:
+        """Device and kind of a topic that was not seen before, or a rejection."""
+        topic = parse_device_topic(message.topic)
+        if topic is None:
+            into.reject(message, Reason.UNKNOWN_TOPIC, "A device publishes to parking/v1/{lot}/{device}/{kind}.")
+            return None
+        if topic.kind == Kind.COMMAND:  # ours, on its way to the device
+            return None
+        device = self._registry.devices.get(topic.device)
+        if device is None:
+            into.reject(message, Reason.UNKNOWN_DEVICE, f"No device {topic.device!r} is registered.")
+        elif device.lot_code != topic.lot:
+            into.reject(message, Reason.WRONG_LOT, f"Device {topic.device!r} belongs to lot {device.lot_code!r}.")
+        elif not device.enabled:
+            into.reject(message, Reason.DISABLED_DEVICE, f"Device {topic.device!r} is disabled.")
+        elif topic.kind not in {Kind.OCCUPANCY, Kind.HEARTBEAT, Kind.STATUS}:
+            into.reject(message, Reason.UNSUPPORTED_KIND, f"Nothing here reads the kind {topic.kind!r} of family {device.family!r}.")
+        else:
+            route = self._routes[message.topic] = (device, Kind(topic.kind))
+            return route
+        return None
+
+    def _occupancy(self, message: RawMessage, device: Device, into: _Sorting) -> None:
+        decoded = native.decode_occupancy(message.payload)
+        if type(decoded) is native.OccupancyRecord:
+            self._accept(message, device, decoded, into)
+        elif type(decoded) is native.Refusal:
+            into.reject(message, decoded.reason, decoded.detail)
+        else:
+            assert isinstance(decoded, list)  # noqa: S101  # the two other shapes are handled above
+            for element in decoded:
+                if type(element) is native.Refusal:
+                    into.reject(message, element.reason, element.detail, element.payload)
+                elif type(element) is native.OccupancyRecord:
+                    self._accept(message, device, element, into, alone=False)
+
+    def _accept(
+        self, message: RawMessage, device: Device, record: native.OccupancyRecord, into: _Sorting, *, alone: bool = True
+    ) -> None:
+        space_id = device.space_id if record.space is None else device.spaces.get(record.space)
+        occurred_us = native.microseconds(record.at)
+        if space_id is None or occurred_us is None:
+            payload = None if alone else native.encode(record)
+            reason, detail = self._why_not(device, record)
+            into.reject(message, reason, detail, payload)
+            return
+        into.rows.append(
+            (
+                space_id,
+                device.id,
+                device.lot_id,
+                occurred_us,
+                message.received_us,
+                record.seq,
+                record.occupied,
+                record.battery_v,
+                record.rssi_dbm,
+                record.temperature_c,
+            )
+        )
+        into.sources.append(message)
+        into.heard_us[device.id] = message.received_us
+        if record.seq:
+            into.observed_seqs.append((device.id, record.seq))
+
+    def _why_not(self, device: Device, record: native.OccupancyRecord) -> tuple[Reason, str]:
+        if native.microseconds(record.at) is None:
+            return Reason.BAD_TIME, f"{record.at!r} milliseconds since the epoch is no time between the years 1 and 9999."
+        if record.space is None:
+            return Reason.UNKNOWN_SPACE, f"Device {device.code!r} watches {len(device.spaces)} spaces; name the space."
+        if record.space in self._registry.space_codes:
+            return Reason.FOREIGN_SPACE, f"Space {record.space!r} is not watched by device {device.code!r}."
+        return Reason.UNKNOWN_SPACE, f"No space {record.space!r} is registered."
+
+    def _columns(self, rows: list[tuple[Any, ...]]) -> Readings:
+        readings = np.zeros(len(rows), READING)
+        if not rows:
+            return readings
+        space, device, lot, occurred, received, seq, occupied, battery, rssi, temperature = zip(*rows, strict=True)
+        readings["space_id"], readings["device_id"], readings["lot_id"] = space, device, lot
+        readings["occurred_us"], readings["received_us"] = occurred, received
+        readings["seq"], readings["occupied"] = seq, occupied
+        for name, column in (("battery_v", battery), ("rssi_dbm", rssi), ("temperature_c", temperature)):
+            readings[name] = np.array(column, "f4")  # None becomes NaN
+        skew = readings["occurred_us"] - readings["received_us"]
+        devices = readings["device_id"]
+        suspect = (skew < self._earliest_us[devices]) | (skew > self._latest_us[devices])
+        if suspect.any():
+            readings["clock_suspect"] = suspect
+            # Their receipt stands in for their time: elements of one array must stay apart.
+            steps = np.arange(len(rows))
+            readings["received_us"] = np.maximum.accumulate(readings["received_us"] - steps) + steps
+        return readings
+
+
+def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
+    record = native.decode_heartbeat(message.payload)
+    if type(record) is not native.HeartbeatRecord:
+        assert isinstance(record, native.Refusal)  # noqa: S101  # the only other shape
+        into.reject(message, record.reason, record.detail)
+        return
+    into.heard_us[device.id] = message.received_us
+    into.explicit.add(device.id)
+    if record.seq:
+        into.observed_seqs.append((device.id, record.seq))
+
+
+def _status(message: RawMessage, device: Device, into: _Sorting) -> None:
+    online = native.decode_status(message.payload)
+    if isinstance(online, native.Refusal):
+        into.reject(message, online.reason, online.detail)
+        return
+    into.explicit.add(device.id)
+    # "offline" is the broker speaking for the device (its last will): it says nothing about when it was heard.
+    into.heard_us[device.id] = message.received_us if online else into.heard_us.get(device.id, 0)
+    into.online[device.id] = online
