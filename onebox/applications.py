@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import socket
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from onebox.services import Services
 
 CODE_ROOT = Path(__file__).resolve().parent.parent  # the folder of the import roots, installed or a checkout
+_WORKER_SETTLES_S = 1.0  # it listens nowhere: having lived so long, it did not fail at once
 WORK_FOLDER = "run/work"  # current folder of the platform's processes
 _PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _CAN_IMPORT = "import api, gateway, parking_core.settings, psycopg, worker"
@@ -78,11 +84,34 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
             "PARKING_INSTANCE": str(number),
             "PARKING_METRICS_PORT": str(metrics[f"metrics-{name}"]),
         }
-        found.append(_spec(name, "gateway", {**base, **extra}, user, home))
-    for module in ("worker", "api"):
-        extra = {"PARKING_DATABASE_URL": services.database_urls()[module], "PARKING_HTTP_PORT": str(plan.http_port)}
-        found.append(_spec(module, module, {**base, **extra}, user, home))
+        listens = partial(accepts, metrics[f"metrics-{name}"])
+        found.append(replace(_spec(name, "gateway", {**base, **extra}, user, home), ready=listens))
+    worker = {**base, "PARKING_DATABASE_URL": services.database_urls()["worker"]}
+    found.append(replace(_spec("worker", "worker", worker, user, home), settle_s=_WORKER_SETTLES_S))
+    api = {**base, "PARKING_DATABASE_URL": services.database_urls()["api"], "PARKING_HTTP_PORT": str(plan.http_port)}
+    found.append(replace(_spec("api", "api", api, user, home), ready=partial(api_ready, plan.http_port)))
     return found
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on this loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def api_ready(port: int) -> bool:
+    """Whether `/readyz` of the API on this loopback port is 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _spec(name: str, module: str, env: Mapping[str, str], user: ServiceUser, home: Home) -> ProcessSpec:

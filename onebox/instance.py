@@ -23,6 +23,7 @@ class Phase(StrEnum):
     STOPPING = "stopping"
     FAILED = "failed"
     STOPPED = "stopped"
+    UNSUPERVISED = "unsupervised"  # the supervisor was killed, and left processes behind
 
 
 class State(StrEnum):
@@ -120,5 +121,7 @@ class Instance:
             else process
             for process in self.processes
         )
-        alive = self.supervisor.alive()
-        return replace(self, processes=processes, phase=self.phase if alive else Phase.STOPPED)
+        phase = self.phase
+        if not self.supervisor.alive():
+            phase = Phase.UNSUPERVISED if any(process.pid for process in processes) else Phase.STOPPED
+        return replace(self, processes=processes, phase=phase)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HTTP_PORT = 8000
 _HIGHEST_PORT = 65_535
-_READY_PATIENCE_S = 180.0
+_READY_PATIENCE_S = 240.0  # the supervisor gives up earlier, and knows why
 _SUPERVISOR_PATIENCE_S = 150.0  # it gives each of its processes 20 s to drain
 _ORPHAN_PATIENCE_S = 20.0
 _LOOK_S = 0.1
@@ -44,14 +42,14 @@ def start(
         current = Instance.load(home)
         if current is not None and current.supervisor.alive():
             if current.phase in {Phase.RUNNING, Phase.STARTING} and current.plan.fulfils(wanted):
-                return wait_ready(home, environ, say), False
+                return wait_ready(home, say), False
             say("stopping what runs with other options")
         halt(home)
         plan = replace(wanted, http_port=choose_http_port(home, wanted.http_port, environ))
         services.prepare(home, environ, progress=progress, say=say)
         supervisor_pid = supervisor.spawn_detached(home, plan, environ)
         try:
-            return wait_ready(home, environ, say, supervisor_pid), True
+            return wait_ready(home, say, supervisor_pid), True
         except BaseException:
             halt(home)
             raise
@@ -77,12 +75,10 @@ def choose_http_port(home: Home, wanted: int, environ: Mapping[str, str]) -> int
     return DEFAULT_HTTP_PORT if ports.is_free(DEFAULT_HTTP_PORT) else ports.remembered(home, ("http",))["http"]
 
 
-def wait_ready(
-    home: Home, environ: Mapping[str, str], say: Callable[[str], None], supervisor_pid: int | None = None
-) -> Instance:
-    """Wait until every process runs and `/readyz` says yes."""
+def wait_ready(home: Home, say: Callable[[str], None], supervisor_pid: int | None = None) -> Instance:
+    """Wait until every process serves: for the API that means that `/readyz` is 200."""
     spawned = Identity.of(supervisor_pid) if supervisor_pid else None
-    deadline = time.monotonic() + float(environ.get("PARKING_UP_PATIENCE_S") or _READY_PATIENCE_S)
+    deadline = time.monotonic() + _READY_PATIENCE_S
     while time.monotonic() < deadline:
         instance = Instance.load(home)
         if instance is not None and instance.problem:
@@ -93,22 +89,11 @@ def wait_ready(
             tail = "\n".join(last_lines(home.logs / "supervisor.log"))
             raise InstallationError((again and again.problem) or f"The supervisor ended; its log ends with:\n{tail}")
         if instance is not None and instance.phase is Phase.RUNNING:
-            if instance.plan.services_only or _answers_ready(instance.urls["api_url"]):
-                return instance
-            say("waiting for /readyz of the API")
-        elif instance is not None and instance.waiting_for:
+            return instance
+        if instance is not None and instance.waiting_for:
             say(f"waiting for {instance.waiting_for}")
         time.sleep(_LOOK_S)
-    tail = "\n".join(last_lines(home.logs / "api.log"))
-    raise InstallationError(f"The API was not ready in time; its log {home.logs / 'api.log'} ends with:\n{tail}")
-
-
-def _answers_ready(api_url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{api_url}/readyz", timeout=2) as answer:  # noqa: S310  # our own http address
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    raise InstallationError(f"Not everything serves in time; {home.logs / 'supervisor.log'} tells what came last.")
 
 
 def halt(home: Home) -> bool:

@@ -68,6 +68,7 @@ class ProcessSpec:
     user: ServiceUser
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] = lambda: True
+    settle_s: float = 0.0  # how long it must have run before `ready` is asked
     stop_signal: signal.Signals = signal.SIGTERM
 
     def spawn(self) -> subprocess.Popen[bytes]:

@@ -24,7 +24,6 @@ from onebox.home import Home, file_lock
 from onebox.instance import Instance, Phase, Plan, ProcessState, State
 from onebox.processes import Identity, ProcessSpec, last_lines
 from parking_core.errors import InstallationError, ParkingError
-from parking_core.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,7 +82,7 @@ class Supervisor:
     plan: Plan
     services: Services
     applications: list[ProcessSpec]
-    migrate: Callable[[str], list[str]] = migrate
+    migrate: Callable[[str], list[str]]
     _children: list[_Child] = field(default_factory=list)
     _phase: Phase = Phase.STARTING
     _waiting_for: str = ""
@@ -159,7 +158,7 @@ class Supervisor:
         elif child.state is State.WAITING and now >= child.next_start:
             child.restarts += 1
             self._spawn(child)
-        elif child.state is State.STARTING and child.spec.ready():
+        elif child.state is State.STARTING and now - child.since >= child.spec.settle_s and child.spec.ready():
             child.state = State.RUNNING
             _log.info("%s serves", child.spec.name)
         elif child.state is State.RUNNING and now - child.since > _STEADY_S:
@@ -275,6 +274,8 @@ def main(arguments: list[str]) -> int:
     services_only, gateways, http_port = (int(argument) for argument in arguments)
     plan = Plan(services_only=bool(services_only), gateways=gateways, http_port=http_port)
     home = Home.from_environ(os.environ)
+    from parking_core.store.migrate import migrate  # noqa: PLC0415  # loading it costs every other command 0.15 s
+
     with file_lock(home.run / "supervisor.lock", patience_s=10.0):
         found = private_services.prepare(home, os.environ)
         processes = applications.specs(found, plan, os.environ)
@@ -283,7 +284,7 @@ def main(arguments: list[str]) -> int:
                 _log.warning(
                     "%s cannot read %s: the platform runs as the caller", home.user.name, applications.CODE_ROOT
                 )
-        return Supervisor(home, plan, found, processes).run()
+        return Supervisor(home, plan, found, processes, migrate).run()
 
 
 if __name__ == "__main__":

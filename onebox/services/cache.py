@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import redis
 
 from onebox.home import write_atomically
 from onebox.processes import ProcessSpec
@@ -56,14 +55,14 @@ class Cache:
         )
 
     def ready(self) -> bool:
-        """Whether it answers a ping."""
-        client = redis.Redis.from_url(self.url(), socket_connect_timeout=2, socket_timeout=2)
+        """Whether it answers a ping. Asked in plain protocol: the client library costs every command 0.3 s."""
         try:
-            return bool(client.ping())
-        except (redis.RedisError, OSError):
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall(f"AUTH {self.passwords['redis']}\r\nPING\r\n".encode())
+                answer = connection.makefile("rb")
+                return answer.readline() == b"+OK\r\n" and answer.readline() == b"+PONG\r\n"
+        except OSError:
             return False
-        finally:
-            client.close()
 
 
 def configuration(port: int, folder: Path, password: str) -> str:
