@@ -6,12 +6,13 @@ import sys
 
 import typer
 
-from onebox.commands import instance, process, replay, seed
+from onebox.commands import doctor, instance, process, replay, seed
 from parking_core.errors import ParkingError
 
 _MODULES = (
     instance,  # up, down, status
     process,  # gateway, api, worker, migrate
+    doctor,  # doctor
     seed,
     replay,
 )

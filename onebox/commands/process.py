@@ -54,7 +54,7 @@ def migrate() -> None:
     Example:
         PARKING_DATABASE_URL=postgresql://parking:...@db/parking parking migrate
     """
-    from parking_core.store.migrate import migrate as apply  # noqa: PLC0415  # loading it costs every other command 0.15 s
+    from parking_core.store.migrate import migrate as apply  # loading it costs every other command 0.15 s
 
     applied = apply(connection.settings().database_url)
     typer.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")

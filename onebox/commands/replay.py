@@ -63,8 +63,8 @@ def replay(
 
         parking replay sessions.csv --columns arrival=in,departure=out --timezone Asia/Shanghai --shift now --speed 60
     """
-    from simulators.replay import Disturbance  # noqa: PLC0415  # other commands start faster
-    from simulators.sessions import Dialect  # noqa: PLC0415  # same
+    from simulators.replay import Disturbance  # other commands start faster
+    from simulators.sessions import Dialect  # same
 
     factor = _speed(speed)
     if shift not in {None, "now"}:
@@ -100,8 +100,8 @@ def _speed(text: str) -> float | None:
 
 def _read(file: Path, columns: str, dialect: Dialect) -> list[Session]:
     """Usable sessions, each with a bay; bad rows are reported on stderr."""
-    from simulators.replay import assign_bays  # noqa: PLC0415  # other commands start faster
-    from simulators.sessions import Columns, read_sessions  # noqa: PLC0415  # same
+    from simulators.replay import assign_bays  # other commands start faster
+    from simulators.sessions import Columns, read_sessions  # same
 
     try:
         found = read_sessions(file, Columns.parse(columns), dialect)
@@ -130,7 +130,7 @@ def _events(
     sessions: Sequence[Session], lot: str, *, shift_to_now: bool, register_lot: bool, skew_s: float
 ) -> list[ReplayEvent]:
     """Events of the sessions under the codes of the devices that watch their bays in the registry."""
-    from simulators.replay import events_of, shift_to  # noqa: PLC0415  # other commands start faster
+    from simulators.replay import events_of, shift_to  # other commands start faster
 
     settings = connection.settings()
     spaces = sorted({session.space or "" for session in sessions})
@@ -159,9 +159,9 @@ def clock_bounds_s(first_us: int, last_us: int, skew_s: float) -> tuple[int, int
 
 
 def _register(database_url: str, lot: str, spaces: Sequence[str], bounds_s: tuple[int, int]) -> dict[str, str]:
-    from parking_core.districts import DeviceRecord, LotRecord, SpaceRecord  # noqa: PLC0415  # other commands start faster
-    from parking_core.flows.seed_district import register_recorded_lot  # noqa: PLC0415  # same
-    from simulators.replay import device_codes  # noqa: PLC0415  # same
+    from parking_core.districts import DeviceRecord, LotRecord, SpaceRecord  # other commands start faster
+    from parking_core.flows.seed_district import register_recorded_lot  # same
+    from simulators.replay import device_codes  # same
 
     codes = device_codes(lot, spaces)
     record = LotRecord(
@@ -177,7 +177,7 @@ def _register(database_url: str, lot: str, spaces: Sequence[str], bounds_s: tupl
 
 
 def _known(database_url: str, lot: str, spaces: Sequence[str]) -> dict[str, str]:
-    from parking_core.flows.seed_district import known_watchers  # noqa: PLC0415  # other commands start faster
+    from parking_core.flows.seed_district import known_watchers  # other commands start faster
 
     known = known_watchers(database_url, lot)
     if not known:
@@ -206,10 +206,10 @@ def _warn_of_far_times(first_us: int, last_us: int, accepted: ClockWindow) -> No
 def _publish(
     events: Sequence[ReplayEvent], lot: str, factor: float | None, disturbance: Disturbance, seed: int
 ) -> ReplayReport:
-    import uvloop  # noqa: PLC0415  # other commands start faster
+    import uvloop  # other commands start faster
 
-    from simulators.publisher import Publisher  # noqa: PLC0415  # same
-    from simulators.replay import disturb, publish  # noqa: PLC0415  # same
+    from simulators.publisher import Publisher  # same
+    from simulators.replay import disturb, publish  # same
 
     deliveries = disturb(events, disturbance, seed)
     url = connection.settings().mqtt_url

@@ -44,7 +44,7 @@ def seed(
         parking seed district.json
     """
     if file is None:
-        from simulators.district import DistrictSize, generate_district  # noqa: PLC0415  # other commands start faster
+        from simulators.district import DistrictSize, generate_district  # other commands start faster
 
         district = generate_district(DistrictSize(lots=lots), random_seed)
     else:
@@ -62,7 +62,7 @@ def read_district(file: Path) -> District:
     Raises:
         InvalidInputError: some rows are bad; each is named.
     """
-    from parking_core.districts import parse_district  # noqa: PLC0415  # other commands start faster
+    from parking_core.districts import parse_district  # other commands start faster
 
     parsed = parse_district(file.read_bytes())
     if not isinstance(parsed, list):
@@ -76,7 +76,7 @@ def read_district(file: Path) -> District:
 
 def load(database_url: str, district: District) -> dict[str, int]:
     """Seed with a progress bar on stderr; counts of new or changed rows, a table each."""
-    from parking_core.flows.seed_district import seed_district  # noqa: PLC0415  # other commands start faster
+    from parking_core.flows.seed_district import seed_district  # other commands start faster
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
