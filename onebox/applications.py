@@ -122,6 +122,7 @@ def _spec(name: str, module: str, env: Mapping[str, str], user: ServiceUser, hom
         log=home.logs / f"{name}.log",
         user=user,
         env=env,
+        umask=0o022,  # they keep no files; compiled modules must stay readable to other users
     )
 
 

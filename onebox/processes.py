@@ -70,6 +70,7 @@ class ProcessSpec:
     ready: Callable[[], bool] = lambda: True
     settle_s: float = 0.0  # how long it must have run before `ready` is asked
     stop_signal: signal.Signals = signal.SIGTERM
+    umask: int = 0o077
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it in a session of its own, its output appended to its log."""
@@ -85,7 +86,7 @@ class ProcessSpec:
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
-                umask=0o077,
+                umask=self.umask,
                 **self.user.popen_options(),
             )
         finally:
