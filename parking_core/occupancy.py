@@ -218,7 +218,8 @@ def _heard_silences(history: History, course: _Course, grid: _Grid) -> Columns:
     ended[inside] = np.minimum(ended[inside], events["at_us"][place[inside]])
     heard = np.empty(len(silences), SILENCE)
     heard["bay"], heard["began_us"], heard["ended_us"] = bay, began, ended
-    return heard[ended > began]
+    lasting: Columns = heard[ended > began]
+    return lasting
 
 
 def _bay_steps(history: History, course: _Course, grid: _Grid) -> tuple[Integers, Integers, Integers, Integers]:
@@ -227,9 +228,7 @@ def _bay_steps(history: History, course: _Course, grid: _Grid) -> tuple[Integers
     changes = course.events[course.changed]
     quiet = np.zeros(len(silences), np.int64)
     bay = np.concatenate([np.arange(len(bays)), changes["bay"], silences["bay"], silences["bay"]])
-    at = np.concatenate(
-        [grid.start_us[bays["stretch"]], changes["at_us"], silences["began_us"], silences["ended_us"]]
-    )
+    at = np.concatenate([grid.start_us[bays["stretch"]], changes["at_us"], silences["began_us"], silences["ended_us"]])
     state = np.concatenate([bays["state"], changes["occupied"].astype(np.int64), quiet, quiet])
     states_it = np.arange(len(bay)) < len(bays) + len(changes)
     muted = np.concatenate([np.zeros(len(bays) + len(changes), np.int64), quiet + 1, quiet - 1])

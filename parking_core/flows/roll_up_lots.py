@@ -51,6 +51,7 @@ class Bite:
     """What one bite did."""
 
     busy: bool = False  # another worker was at it
+    waiting: int = 0  # rows of dirty_buckets before it, counted up to a bite's limit
     dirty: int = 0  # distinct (lot, bucket) taken
     computed: int = 0  # five-minute buckets
     written: int = 0  # rows that were new or different
@@ -73,7 +74,7 @@ def roll_up_lots(connection: Connection, now_us: int, *, running: bool, zone: Zo
         if not rollups.claim(connection):
             return Bite(busy=True)
         before_us = now_us if running else bucket_of(now_us)
-        dirty, more = rollups.take_dirty(connection, before_us, _DIRTY_ROWS)
+        dirty, waiting = rollups.take_dirty(connection, before_us, _DIRTY_ROWS)
         keys = np.union1d(dirty, rollups.unfinished(connection, now_us))
         taken, computed, written, budget = len(dirty), 0, 0, _BITE_BUCKETS
         reach: dict[int, int] = {}
@@ -84,7 +85,8 @@ def roll_up_lots(connection: Connection, now_us: int, *, running: bool, zone: Zo
             count = int(plan.stretches["buckets"].sum())
             computed, written, budget = computed + count, written + rows_written, budget - count
         rollups.put_back(connection, keys)
-        return Bite(False, taken, computed, written, more or len(keys) > 0)
+        more = waiting > _DIRTY_ROWS or len(keys) > 0
+        return Bite(waiting=waiting, dirty=taken, computed=computed, written=written, more=more)
 
 
 def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _Plan:
@@ -131,7 +133,7 @@ def _compute(
     write = alive & (np.isin(keys, dirty) | ~exists | moved | after_moved)
     rollups.write_rollups(connection, rows[write])
     last = np.cumsum(stretches["buckets"]) - 1
-    _keep_states(connection, history, rows, alive & over)
+    _keep_states(connection, history, rows, alive & over, now_us)
     flows_on = moved[last] & (rows["bucket_us"][last] + BUCKET_US < now_us)
     following, resting = last[flows_on & alive[last]], last[flows_on & ~alive[last]]
     later = rollups.rest(connection, rows["lot_id"][resting], rows["bucket_us"][resting] + BUCKET_US)
@@ -158,7 +160,9 @@ def _read_history(connection: Connection, stretches: Columns, now_us: int, zone:
     )
 
 
-def _keep_states(connection: Connection, history: History, rows: Columns, complete: np.ndarray[Any, Any]) -> None:
+def _keep_states(
+    connection: Connection, history: History, rows: Columns, complete: np.ndarray[Any, Any], now_us: int
+) -> None:
     """Moves the frontiers to the last complete bucket of each stretch, and keeps the states there where it is recent."""
     stretches = history.stretches
     stretch = np.repeat(np.arange(len(stretches)), stretches["buckets"])
@@ -166,8 +170,7 @@ def _keep_states(connection: Connection, history: History, rows: Columns, comple
     np.maximum.at(until, stretch[complete], rows["bucket_us"][complete] + BUCKET_US)
     reached = until > stretches["start_us"]
     rollups.move_frontiers(connection, stretches["lot_id"][reached], until[reached])
-    newest = int(rows["bucket_us"].max())
-    recent = reached & (until > newest - CLOSINGS_KEPT_US)
+    recent = reached & (until > now_us - CLOSINGS_KEPT_US)
     if recent.any():
         bays = closing_bays(history, until)
         kept = np.flatnonzero(recent)

@@ -20,7 +20,10 @@ _BEGINNING_OF_TIME = np.iinfo(np.int64).min  # -infinity on the wire
 
 
 def read_rows(
-    connection: Connection, copy: str | sql.Composable, parameters: Mapping[str, object], fields: Sequence[tuple[str, str]]
+    connection: Connection,
+    copy: str | sql.Composable,
+    parameters: Mapping[str, object],
+    fields: Sequence[tuple[str, str]],
 ) -> Columns:
     """Rows of a `COPY (...) TO STDOUT (FORMAT BINARY)`; no value may be NULL.
 

@@ -219,8 +219,8 @@ def claim(connection: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
-def take_dirty(connection: Connection, before_us: int, limit: int) -> tuple[Integers, bool]:
-    """Keys of at most `limit` dirty rows, which are deleted, and whether there may be more.
+def take_dirty(connection: Connection, before_us: int, limit: int) -> tuple[Integers, int]:
+    """Keys of at most `limit` dirty rows, which are deleted, and how many rows there were (at most `limit` + 1).
 
     What lies before the floor of history is deleted and not given.
     """
@@ -230,7 +230,7 @@ def take_dirty(connection: Connection, before_us: int, limit: int) -> tuple[Inte
         waiting = cursor.fetchone()
     rows = read_rows(connection, _TAKE_DIRTY, parameters, [("lot_id", "i4"), ("bucket", "at")])
     rows = rows[rows["bucket"] >= 0]
-    return np.sort(bucket_keys(rows["lot_id"], rows["bucket"])), bool(waiting and waiting[0] > limit)
+    return np.sort(bucket_keys(rows["lot_id"], rows["bucket"])), int(waiting[0]) if waiting else 0
 
 
 def put_back(connection: Connection, keys: Integers) -> None:
@@ -363,9 +363,7 @@ def write_rollups(connection: Connection, rows: Columns) -> None:
     columns |= {"dwell_histogram": rows["dwell_histogram"], "closing_digest": rows["digest"]}
     connection.execute(_STAGE)
     connection.execute("DELETE FROM rollup_stage")  # an earlier round of the same transaction
-    write_rows(
-        connection, _COPY_STAGE, _STAGE_FIELDS, columns | {"complete": rows["elapsed_us"] == BUCKET_US}
-    )
+    write_rows(connection, _COPY_STAGE, _STAGE_FIELDS, columns | {"complete": rows["elapsed_us"] == BUCKET_US})
     connection.execute(_TAKE_OVER)
     hours = np.unique(np.stack([rows["lot_id"], rows["bucket_us"] - rows["bucket_us"] % HOUR_US]), axis=1)
     connection.execute(

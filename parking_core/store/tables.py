@@ -211,5 +211,29 @@ def _rollup_table(name: str, *more: Column[object]) -> Table:
     )
 
 
-lot_rollups_5m = _rollup_table("lot_rollups_5m", Column("closing", LargeBinary, nullable=False))
+lot_rollups_5m = _rollup_table("lot_rollups_5m", Column("closing_digest", BigInteger))
 lot_rollups_1h = _rollup_table("lot_rollups_1h")
+
+lot_closings = Table(
+    "lot_closings",
+    metadata,
+    Column("lot_id", Integer, nullable=False),
+    _moment("bucket"),
+    Column("digest", BigInteger, nullable=False),
+    Column("states", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("lot_id", "bucket"),
+)
+
+rollup_frontiers = Table(
+    "rollup_frontiers",
+    metadata,
+    Column("lot_id", Integer, primary_key=True, autoincrement=False),
+    _moment("complete_until"),
+)
+
+history_floor = Table(
+    "history_floor",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default="true"),
+    _moment("floor_at"),
+)

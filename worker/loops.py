@@ -1,0 +1,162 @@
+"""The worker's loops: one worker leads, others stand by.
+
+    PostgreSQL ── advisory lock of a session ──► this worker leads             another one asks again every 2 s
+         │
+         ├─ silence   every 1 s     device_liveness ─► space_silences ─► Redis: known / unknown
+         │                          parking:epoch missing ─► rebuild; every minute, or after a loss ─► reconcile
+         ├─ rollups   every 5 s     dirty_buckets ─► bites ─► lot_rollups_5m, lot_rollups_1h
+         │                          (the bucket that runs: every 15 s)
+         └─ jobs      every night   procrastinate: retention, compression
+
+Each loop holds one connection and works in a thread; there are no queues. The session that holds the lock is the one that
+decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM lets each loop finish its
+pass. A pass that fails is repeated after a pause that grows; a database that is away ends the term instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from parking_core.store import silences
+from worker import jobs, metrics
+from worker.rollups import Rollups
+from worker.silence import Silence
+from worker.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from parking_core.settings import Settings
+
+log = structlog.get_logger()
+
+_ASK_AGAIN_S = 2.0  # a standing-by worker takes over within this after the leader's session ended
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_REDIS_TIMEOUT_S = 10.0  # longer than any of our functions takes in Redis
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Growing pauses with jitter: many workers that lost one database do not come back in step."""
+
+    failures: int = 0
+
+    def reset(self) -> None:
+        """The last attempt succeeded."""
+        self.failures = 0
+
+    def following(self) -> float:
+        """Seconds to wait after one more failure."""
+        self.failures += 1
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
+        return random.uniform(longest / 2, longest)  # noqa: S311  # jitter, not a secret
+
+
+def connect(settings: Settings) -> psycopg.Connection:
+    """A connection of this process; a dead network is noticed within half a minute."""
+    return psycopg.connect(
+        settings.database_url,
+        autocommit=True,
+        application_name="parking-worker",
+        connect_timeout=5,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+    )
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits, or until the worker is to stop."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Leads, term after term, until `stop` is set."""
+    pauses = Pauses()
+    redis = Redis.from_url(
+        settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
+    )
+    async with redis:
+        while not stop.is_set():
+            try:
+                await _term(settings, redis, stop, pauses)
+            except* psycopg.OperationalError as group:
+                wait = pauses.following()
+                error = str(_first(group)).strip()
+                log.warning("database away", error=error, again_in_s=round(wait, 1))
+                await pause(stop, wait)
+            finally:
+                metrics.LEADING.set(0)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _term(settings: Settings, redis: Redis, stop: asyncio.Event, pauses: Pauses) -> None:
+    """From the lock to the end of its session."""
+    leader = await in_thread(lambda: connect(settings))
+    try:
+        pauses.reset()
+        if not await in_thread(lambda: silences.try_to_lead(leader)):
+            log.info("standing by: another worker leads")
+            while not stop.is_set() and not await in_thread(lambda: silences.try_to_lead(leader)):
+                await pause(stop, _ASK_AGAIN_S)
+        if stop.is_set():
+            return
+        metrics.LEADING.set(1)
+        log.info("leading")
+        await _lead(settings, redis, leader, stop)
+    finally:
+        leader.close()
+
+
+async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, stop: asyncio.Event) -> None:
+    worker = await in_thread(lambda: connect(settings))
+    try:
+        silence = Silence(settings.database_url, leader, redis)
+        rollups = Rollups(worker, settings.time_zone)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(supervise("silence", silence.step, stop), name="silence")
+            loops.create_task(supervise("rollups", rollups.step, stop), name="rollups")
+            loops.create_task(supervise("jobs", lambda: jobs.run(settings, stop), stop), name="jobs")
+    finally:
+        worker.close()
+
+
+async def supervise(loop: str, step: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
+    """Repeats `step`, which gives the seconds until its next pass, until `stop` is set.
+
+    Raises:
+        psycopg.OperationalError: the database is away; the term ends.
+    """
+    pauses = Pauses()
+    while not stop.is_set():
+        begins = time.monotonic()
+        try:
+            wait = await step()
+        except psycopg.OperationalError:
+            raise
+        except Exception:  # the supervising loop: one failing pass must not end the others
+            metrics.FAILURES.labels(loop).inc()
+            wait = pauses.following()
+            log.exception("pass failed", loop=loop, again_in_s=round(wait, 1))
+        else:
+            pauses.reset()
+            metrics.LAST_SUCCESS.labels(loop).set_to_current_time()
+        metrics.LOOP_SECONDS.labels(loop).observe(time.monotonic() - begins)
+        await pause(stop, wait)

@@ -1,0 +1,21 @@
+"""What the worker tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LEADING = Gauge(
+    "parking_worker_leading", "1 while this worker decides silence and computes rollups, 0 while it stands by"
+)
+LOOP_SECONDS = Histogram(
+    "parking_worker_loop_seconds",
+    "Duration of one pass of a loop",
+    ["loop"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)
+LAST_SUCCESS = Gauge("parking_worker_last_success_timestamp_seconds", "When a loop's last pass succeeded", ["loop"])
+FAILURES = Counter("parking_worker_failures_total", "Passes of a loop that failed", ["loop"])
+DIRTY_BACKLOG = Gauge("parking_worker_dirty_backlog", "Rows that waited in dirty_buckets, counted up to a bite's limit")
+ROLLUPS_WRITTEN = Counter("parking_worker_rollups_written_total", "Five-minute rows that were new or different")
+SILENT_SPACES = Gauge("parking_worker_silent_spaces", "Spaces that are unknown because their sensors are silent")
+REBUILDS = Counter("parking_worker_rebuilds_total", "Times the live state was derived from history again")
