@@ -87,22 +87,22 @@ class LiveState:
         Raises:
             LiveStateMissingError: there is no complete state to apply them to.
         """
-        return await self._call("parking_apply", updates.tobytes()) if len(updates) else 0
+        return await self._call("parking_apply", _wire(updates, UPDATE)) if len(updates) else 0
 
     async def silence(self, spaces: Columns) -> int:
         """Makes spaces (SPACE_IN_LOT) unknown; gives how many were known before."""
-        return await self._call("parking_set_known", b"0", spaces.tobytes()) if len(spaces) else 0
+        return await self._call("parking_set_known", b"0", _wire(spaces, SPACE_IN_LOT)) if len(spaces) else 0
 
     async def revive(self, spaces: Columns) -> int:
         """Makes spaces (SPACE_IN_LOT) known again with the state they had."""
-        return await self._call("parking_set_known", b"1", spaces.tobytes()) if len(spaces) else 0
+        return await self._call("parking_set_known", b"1", _wire(spaces, SPACE_IN_LOT)) if len(spaces) else 0
 
     async def observe_sequences(self, observed: Columns) -> dict[int, int]:
         """Takes message numbers (OBSERVED_SEQ, in order of arrival) of any gateway.
 
         Gives, a device, by how much its count of missing messages changed: up at a gap, down when a late one fills it.
         """
-        answer = await self._answer("parking_observe_seq", observed.tobytes())
+        answer = await self._answer("parking_observe_seq", _wire(observed, OBSERVED_SEQ))
         return {int(row["device_id"]): int(row["missing"]) for row in np.frombuffer(answer, _MISSING)}
 
     async def pulse(self, instance: str, at_us: int) -> None:
@@ -201,6 +201,11 @@ def _versioned_library() -> str:
     """Names carry the version of the text, so that two releases can run side by side during an update."""
     library = _LIBRARY.replace("name=parking\n", f"name=parking_{_VERSION}\n", 1)
     return library.replace("', function(keys", f"_{_VERSION}', function(keys")
+
+
+def _wire(columns: Columns, layout: np.dtype[np.void]) -> bytes:
+    """Packed in the layout's byte order, which NumPy silently drops when it joins arrays."""
+    return columns.astype(layout, copy=False).tobytes()
 
 
 def _count(lot_ids: np.ndarray[Any, np.dtype[np.int32]]) -> dict[int, int]:
