@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from onebox.commands import doctor, instance, process, replay, seed
+from onebox.commands import demo, doctor, instance, process, replay, seed
 from parking_core.errors import ParkingError
 
 _MODULES = (
     instance,  # up, down, status
     process,  # gateway, api, worker, migrate
     doctor,  # doctor
+    demo,
     seed,
     replay,
 )

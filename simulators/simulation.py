@@ -13,7 +13,7 @@ from parking_core.errors import ServiceUnavailableError
 from simulators.publisher import Publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from simulators.sensors import Fleet, Message
 
@@ -42,10 +42,18 @@ class Simulation:
         fleet: who reports what.
         url: broker, with a credential that may publish for any device.
         name: prefix of the client ids.
+        on_published: told of each message right after it was handed over, except of those that tell the first state.
     """
 
-    def __init__(self, fleet: Fleet, url: str, name: str = "simulators") -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        url: str,
+        name: str = "simulators",
+        on_published: Callable[[Message], None] = lambda _message: None,
+    ) -> None:
         self.progress = Progress()
+        self._on_published = on_published
         self._fleet = fleet
         started = time.time_ns()
         self._publishers = [
@@ -74,6 +82,8 @@ class Simulation:
         for count, message in enumerate(messages, start=1):
             publisher = self._publishers[message.device % len(self._publishers)]
             await publisher.publish(message.topic, message.payload, retain=message.retain)
+            if self.progress.present_state_published:
+                self._on_published(message)
             if count % _BREATH == 0:
                 self.progress.behind_s = (_now_us() - message.due_us) / 1e6
                 self._note()

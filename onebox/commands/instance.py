@@ -49,7 +49,7 @@ def up(
     """
     home = Home.from_environ(os.environ)
     wanted = Plan(services_only=services_only, gateways=gateways, http_port=port)
-    with _progress() as bar:
+    with starting_bar() as bar:
         task = bar.add_task("starting", total=None)
         instance, started = lifecycle.start(
             home,
@@ -71,7 +71,8 @@ def _port_is_set() -> bool:
     return bool(os.environ.get("PARKING_HTTP_PORT"))
 
 
-def _progress() -> Progress:
+def starting_bar() -> Progress:
+    """Progress of a start, on stderr: words, and bytes while downloading."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,0 +1,262 @@
+"""`parking demo`: the whole platform on this machine with simulated devices and drivers, and a live view."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from onebox import connection, lifecycle
+from onebox.commands.instance import starting_bar
+from onebox.home import Home
+from onebox.instance import Instance, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parking_core.districts import District
+    from simulators.drivers import DriverCounts
+    from simulators.observer import Observer
+    from simulators.simulation import Simulation
+
+_LOOK_EVERY_S = 1.0
+_LINE_EVERY_S = 5.0  # without a terminal
+_MS = 1000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(demo)
+
+
+def demo(
+    *,
+    speed: Annotated[
+        float, typer.Option(min=0.001, help="Simulated seconds a real second: 60 is a day in 24 minutes.")
+    ] = 60.0,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.1, help="Stop by itself after so many seconds.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="HTTP port; 0: PARKING_HTTP_PORT, else 8000.")] = 0,
+    scenario: Annotated[str, typer.Option(help="weekday, rush_hour, reconnect_storm or faulty_sensors.")] = "weekday",
+) -> None:
+    """Everything at once: services, a district of 500 lots and 21,000 spaces, gateway, API, worker, sensors, drivers.
+
+    Ctrl-C stops all that this command started. A platform that was already up is used and stays up.
+
+    Examples:
+        parking demo
+
+        parking demo --scenario rush_hour --speed 120 --port 8010
+
+        parking demo --for 60
+    """
+    from simulators.scenario import load_scenario  # other commands start faster
+
+    began = time.monotonic()
+    chosen = load_scenario(scenario)
+    home = Home.from_environ(os.environ)
+    console = Console(highlight=False)
+    started = False
+    with _termination_interrupts():
+        try:
+            instance, started = _start(home, port)
+            _live(instance, console, _Wishes(speed, seconds, scenario, chosen), began)
+        except KeyboardInterrupt:
+            console.print("Interrupted.")
+        finally:
+            if started:
+                _stop(home, console)
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    speed: float
+    seconds: float | None
+    scenario_name: str
+    scenario: Any
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, also while services start, so that nothing stays behind."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(home: Home, port: int) -> tuple[Instance, bool]:
+    with starting_bar() as bar:
+        task = bar.add_task("starting", total=None)
+        return lifecycle.start(
+            home,
+            Plan(http_port=port),
+            os.environ,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            say=lambda line: bar.update(task, description=line, total=None),
+        )
+
+
+def _stop(home: Home, console: Console) -> None:
+    """Stops everything; a second Ctrl-C must not leave half of it running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    console.print("Stopping ...")
+    with home.locked():
+        lifecycle.halt(home)
+    console.print("Stopped.")
+
+
+def _live(instance: Instance, console: Console, wishes: _Wishes, began: float) -> None:
+    import uvloop  # other commands start faster
+
+    from onebox.commands.seed import load  # same
+    from simulators.district import generate_district  # same
+    from simulators.drivers import DriverCounts  # same
+    from simulators.observer import Observer  # same
+    from simulators.sensors import Fleet  # same
+    from simulators.simulation import Simulation  # same
+
+    settings = connection.settings()
+    district = generate_district()
+    load(settings.database_url, district)
+    api_url = instance.urls["api_url"]
+    _print_addresses(console, api_url, instance)
+
+    async def run() -> None:
+        observer = Observer(api_url, instance.metrics_urls.values())
+        fleet = Fleet(district, wishes.scenario, time.time_ns() // 1000, wishes.speed)
+        simulation = Simulation(fleet, settings.mqtt_url, "demo", observer.notice)
+        show = _Show(console, wishes, simulation, observer, DriverCounts(), began)
+        await _run_together(show, district, api_url)
+
+    uvloop.run(run())
+
+
+def _print_addresses(console: Console, api_url: str, instance: Instance) -> None:
+    console.print(f"Availability  {api_url}/v1/availability?lat=31.53&lon=120.27&radius_m=1000")
+    console.print(f"Live changes  {api_url}/v1/live")
+    console.print(f"API document  {api_url}/openapi.json")
+    for name, url in {"api": f"{api_url}/metrics", **instance.metrics_urls}.items():
+        console.print(f"Metrics       {url} ({name})")
+    console.print("Ctrl-C stops the demo; `parking status --json` shows all addresses.")
+
+
+async def _run_together(show: _Show, district: District, api_url: str) -> None:
+    """Sensors, drivers, probes and the view side by side, until a signal, the end of the time, or a failure."""
+    from simulators.drivers import drive  # other commands start faster
+
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if show.wishes.seconds is not None:
+        loop.call_later(show.wishes.seconds, stop.set)
+    sensors = asyncio.create_task(show.simulation.run(stop), name="sensors")
+    sensors.add_done_callback(lambda _task: stop.set())
+    others = [
+        asyncio.create_task(drive(api_url, district, stop, show.drivers), name="drivers"),
+        asyncio.create_task(show.observer.probe(), name="probes"),
+    ]
+    try:
+        await show.until(stop)
+        await sensors
+    finally:
+        for task in (sensors, *others):
+            task.cancel()
+        await asyncio.gather(sensors, *others, return_exceptions=True)
+        await show.observer.close()
+
+
+@dataclass
+class _Show:
+    """The live view: a table on a terminal, else a line every few seconds."""
+
+    console: Console
+    wishes: _Wishes
+    simulation: Simulation
+    observer: Observer
+    drivers: DriverCounts
+    began: float
+    complete_after_s: float | None = None
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Shows figures until `stop` is set."""
+        if not self.console.is_terminal:
+            await self._lines(stop)
+            return
+        with Live(self._table(), console=self.console, auto_refresh=False) as live:
+            while not stop.is_set():
+                await self._look()
+                live.update(self._table(), refresh=True)
+                await _pause(stop, _LOOK_EVERY_S)
+
+    async def _lines(self, stop: asyncio.Event) -> None:
+        last_line = time.monotonic() - _LINE_EVERY_S
+        while not stop.is_set():
+            was_complete = self.complete_after_s is not None
+            await self._look()
+            now = time.monotonic()
+            if now - last_line >= _LINE_EVERY_S or was_complete != (self.complete_after_s is not None):
+                last_line = now
+                self.console.print("  ".join(f"{name}: {value}" for name, value in self._facts()), soft_wrap=True)
+            await _pause(stop, _LOOK_EVERY_S / 4 if self.complete_after_s is None else _LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        figures = await self.observer.look()
+        told = self.simulation.progress.present_state_published
+        if self.complete_after_s is None and told and figures.capacity and not figures.unknown:
+            self.complete_after_s = time.monotonic() - self.began
+
+    def _table(self) -> Table:
+        table = Table(title=f"Binhu, scenario {self.wishes.scenario_name}", show_header=False, min_width=60)
+        table.add_column(style="cyan")
+        table.add_column(justify="right")
+        for name, value in self._facts():
+            table.add_row(name, value)
+        return table
+
+    def _facts(self) -> list[tuple[str, str]]:
+        figures, progress, drivers = self.observer.figures, self.simulation.progress, self.drivers
+        age = "not known" if figures.age_s is None else f"{figures.age_s:.1f} s"
+        visible = figures.visible_percentiles()
+        shown = "measuring" if visible is None else f"p50 {visible[0] * _MS:.0f} ms, p99 {visible[1] * _MS:.0f} ms"
+        facts = [
+            ("free", f"{figures.free:,} of {figures.capacity:,} spaces in {figures.lots} lots"),
+            ("occupied", f"{figures.occupied:,}"),
+            ("unknown", f"{figures.unknown:,}"),
+            ("messages", f"{figures.messages_a_second:,.0f}/s, {figures.messages:,.0f} in all"),
+            ("published → visible", shown),
+            ("dead letters", f"{figures.dead_letters:,}"),
+            ("age of the figures", age if figures.api_answers else f"{age} (the API does not answer)"),
+            ("drivers", f"{drivers.answers:,} answers, {drivers.failures:,} failures"),
+        ]
+        if progress.behind_s > 1:
+            facts.append(("simulation", f"{progress.behind_s:.0f} s behind; choose a lower --speed"))
+        if progress.refused:
+            facts.append(("refused by the broker", f"{progress.refused:,}"))
+        if self.complete_after_s is not None:
+            facts.append(("all spaces known", f"{self.complete_after_s:.1f} s after the start"))
+        return facts
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
