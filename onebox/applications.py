@@ -152,5 +152,5 @@ def without_credential(url: str) -> str:
 def metrics_urls(found: list[ProcessSpec]) -> dict[str, str]:
     """Address of each gateway's own metrics."""
     variable = "PARKING_METRICS_PORT"
-    gateways = [spec for spec in found if spec.name.startswith("gateway")]
+    gateways = [spec for spec in found if variable in spec.env]
     return {spec.name: f"http://127.0.0.1:{spec.env[variable]}/metrics" for spec in gateways}

@@ -100,14 +100,26 @@ class Supervisor:
             self._phase = Phase.RUNNING
             self._write("")
             while not self._stop:
-                self._tick()
+                self._tick_whatever_happens()
         except _StopRequestedError:
             pass
         except ParkingError as error:
             self._problem = str(error)
-            _log.error("start failed: %s", error)  # the sentence is the message; no trace needed
+            _log.error("start failed: %s", error)
+        except Exception as error:
+            # Whatever it is, nothing that was started may stay behind.
+            self._problem = f"The start failed unexpectedly: {error!r}; see {self.home.logs / 'supervisor.log'}."
+            _log.exception("start failed")
         self._stop_all()
         return 1 if self._problem else 0
+
+    def _tick_whatever_happens(self) -> None:
+        """A full disk or a moment without memory must not end the one process that heals the others."""
+        try:
+            self._tick()
+        except Exception:
+            _log.exception("a look at the processes failed; looking again")
+            time.sleep(_FIRST_PAUSE_S)
 
     def _request_stop(self, number: int, _frame: object) -> None:
         _log.info("stop requested by signal %d", number)
@@ -157,6 +169,7 @@ class Supervisor:
             self._crashed(child, now)
         elif child.state is State.WAITING and now >= child.next_start:
             child.restarts += 1
+            child.next_start = now + _LONGEST_PAUSE_S  # should the start itself fail, as without memory
             self._spawn(child)
         elif child.state is State.STARTING and now - child.since >= child.spec.settle_s and child.spec.ready():
             child.state = State.RUNNING
