@@ -172,9 +172,9 @@ class Postgres:
                 )
         with psycopg.connect(self.url(SUPERUSER, "postgres_superuser"), autocommit=True) as connection:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
-            for login in LOGINS.values():
+            for login in LOGINS.values():  # temporary tables stage the batches of gateway and worker
                 connection.execute(
-                    sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+                    sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
                         sql.Identifier(DATABASE), sql.Identifier(login)
                     )
                 )
