@@ -70,7 +70,6 @@ class LiveFeed:
         missing, self._missing = self._missing, {}
         return missing
 
-
     async def run(self) -> None:
         """Applies for ever."""
         was_away = False
@@ -129,6 +128,6 @@ def newest_a_space(updates: Columns) -> Columns:
     """Of each space the update that the compare-and-set would keep."""
     order = np.lexsort((updates["occupied"], updates["seq"], updates["occurred_us"], updates["space_id"]))
     ordered = updates[order]
-    last = np.append(ordered["space_id"][1:] != ordered["space_id"][:-1], True)  # noqa: FBT003  # an array element
+    last = np.append(ordered["space_id"][1:] != ordered["space_id"][:-1], True)
     kept: Columns = ordered[last]
     return kept

@@ -21,9 +21,14 @@ class Metrics:
         self.clock_suspects = Counter(
             "gateway_clock_suspect_total", "Readings outside the clock window", registry=self.registry
         )
-        self.batch_size = Histogram("gateway_batch_messages", "Messages a batch", buckets=_SIZES, registry=self.registry)
+        self.batch_size = Histogram(
+            "gateway_batch_messages", "Messages a batch", buckets=_SIZES, registry=self.registry
+        )
         self.commit_seconds = Histogram(
-            "gateway_commit_seconds", "Transaction of a batch, retries included", buckets=_SECONDS, registry=self.registry
+            "gateway_commit_seconds",
+            "Transaction of a batch, retries included",
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.live_seconds = Histogram(
             "gateway_receipt_to_live_seconds",

@@ -7,6 +7,8 @@
                     └──────────────────────── PUBACK in order of arrival ◄───────┘
 
     tasks: session (Subscriber.run) · batches · live (LiveFeed.run) · registry (RegistryView.run) · pulse
+           adoption (Adoption.run: a second connection feeds the Inbox while an orphan's session is emptied)
+           heal (once: what a killed gateway left between COMMIT and Redis)
 
 Nothing waits without a bound: the broker stops at Receive Maximum unacknowledged messages, the socket at 32 MiB,
 the live feed keeps one reading a space. Only `batches` touches the recording connection, so commits and PUBACKs
@@ -24,6 +26,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.adopt import Adoption
 from gateway.live_feed import LiveFeed
 from gateway.record import Recorder
 from gateway.registry import RegistryView
@@ -55,8 +58,10 @@ class Gateway:
         self._settings = settings
         self._metrics = metrics
         self._inbox = Inbox()
-        self._subscriber = Subscriber(Broker.from_url(settings.mqtt_url), settings.instance, self._inbox, metrics)
-        self._registry = RegistryView(settings.database_url, settings.clock_window)
+        broker = Broker.from_url(settings.mqtt_url)
+        self._subscriber = Subscriber(broker, settings.instance, self._inbox, metrics)
+        self._registry = RegistryView(settings)
+        self._adoption = Adoption(broker, self._inbox, self._registry)
         self._recorder = Recorder(settings.database_url, metrics)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
         self._live = LiveState(self._redis)
@@ -73,6 +78,7 @@ class Gateway:
                 tasks.create_task(self._batches(), name="batches"),
                 tasks.create_task(self._feed.run(), name="live"),
                 tasks.create_task(self._registry.run(), name="registry"),
+                tasks.create_task(self._adoption.run(), name="adoption"),
                 tasks.create_task(self._pulse(), name="pulse"),
                 tasks.create_task(self._heal_live_state(), name="heal"),
             ]
@@ -118,6 +124,7 @@ class Gateway:
         )
         recorded = await self._recorder.record(batch)
         self._subscriber.acknowledge(messages)
+        self._adoption.acknowledge(messages)
         suspects = found.readings["device_id"][found.readings["clock_suspect"]]
         self._registry.recorded(signs, frozenset(suspects.tolist()))
         self._feed.put(recorded.readings, messages[0].received_us, found.observed_seqs)

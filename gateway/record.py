@@ -51,10 +51,11 @@ class Recorder:
         while True:
             try:
                 recorded = await record_occupancy(await self._connected(), batch, caution)
-            except errors.UniqueViolation if caution is Caution.TRUSTED else () as error:
-                caution, self._cautious_batches = Caution.REPEATING, REPEATING_BATCHES
-                self._retry("repeated rows", error)
             except psycopg.Error as error:
+                if isinstance(error, errors.UniqueViolation) and caution is Caution.TRUSTED:
+                    caution, self._cautious_batches = Caution.REPEATING, REPEATING_BATCHES
+                    self._retry("repeated rows", error)
+                    continue
                 if is_row_at_fault(error) and caution is not Caution.POISONED:
                     caution = Caution.POISONED
                     self._retry("refused row", error)
@@ -64,8 +65,7 @@ class Recorder:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
                 wait_s = min(wait_s * 2, BACKOFF_LAST_S)
                 # The commit may have arrived although its answer did not: everything may be there already.
-                if caution is Caution.TRUSTED:
-                    caution = Caution.REPEATING
+                caution = Caution.REPEATING if caution is Caution.TRUSTED else caution
                 batch = replace(batch, rejections=[replace(letter, redelivered=True) for letter in batch.rejections])
             else:
                 self._metrics.commit_seconds.observe(time.perf_counter() - started)
@@ -87,4 +87,5 @@ class Recorder:
 
     def _retry(self, cause: str, error: psycopg.Error) -> None:
         self._metrics.retries.labels(cause).inc()
-        log.warning("batch is tried again", cause=cause, sqlstate=error.sqlstate, error=str(error).strip()[:300])
+        say = log.info if cause == "repeated rows" else log.warning
+        say("batch is tried again", cause=cause, sqlstate=error.sqlstate, error=str(error).strip()[:300])

@@ -13,12 +13,12 @@ import structlog
 from gateway.record import CONNECTION_OPTIONS
 from gateway.validate import Validator
 from parking_core.readings import Sign
-from parking_core.store import events, liveness
+from parking_core.store import events, gateways, liveness
 from parking_core.store.devices import DeviceRegistry, load_devices, registry_version
 
 if TYPE_CHECKING:
     from gateway.validate import Sorted
-    from parking_core.settings import ClockWindow
+    from parking_core.settings import Settings
 
 log = structlog.get_logger()
 
@@ -31,9 +31,11 @@ LIVENESS_RESOLUTION = 0.1
 class RegistryView:
     """Validator, liveness and ledger devices of one version of the registry."""
 
-    def __init__(self, database_url: str, window: ClockWindow) -> None:
-        self._url = database_url
-        self._window = window
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url
+        self._window = window = settings.clock_window
+        self._instance = settings.instance
+        self._adopt_after_s = settings.adopt_after_s
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._version = -1
         self._refreshing = asyncio.Lock()
@@ -50,7 +52,7 @@ class RegistryView:
 
     async def load(self) -> None:
         """Reads the registry for the first time; waits for the database as long as it takes."""
-        while not await self.refresh():
+        while not await self.refresh():  # noqa: ASYNC110  # the database sends no event when it comes back
             await asyncio.sleep(random.uniform(0.3, 0.7))  # noqa: S311  # jitter, not a secret
 
     async def refresh(self) -> bool:
@@ -61,6 +63,7 @@ class RegistryView:
                 if await registry_version(connection) != self._version:
                     await self._read(connection)
                 self.ledger_devices |= await events.ledger_devices(connection)
+                await gateways.report(connection, self._instance)
             except psycopg.Error as error:
                 log.warning("registry cannot be read", error=str(error).strip()[:300])
                 await self.close()
@@ -84,6 +87,25 @@ class RegistryView:
             if sign.device_id < len(self._durable_us):
                 self._durable_us[sign.device_id] = max(self._durable_us[sign.device_id], sign.heard_us)
         self.ledger_devices |= ledger_devices
+
+    async def claim_orphan(self) -> str | None:
+        """A gateway that is gone for good and that nobody else takes over."""
+        async with self._refreshing:
+            try:
+                return await gateways.claim_orphan(await self._connected(), self._instance, self._adopt_after_s)
+            except psycopg.Error as error:
+                log.warning("orphans cannot be looked for", error=str(error).strip()[:300])
+                await self.close()
+                return None
+
+    async def forget(self, instance: str) -> None:
+        """An orphan is taken care of. Where the database is away it is found again, empty."""
+        async with self._refreshing:
+            try:
+                await gateways.forget(await self._connected(), instance)
+            except psycopg.Error as error:
+                log.warning("orphan cannot be forgotten", instance=instance, error=str(error).strip()[:300])
+                await self.close()
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -7,10 +7,10 @@ acknowledged here by itself: the pipeline does it after COMMIT. Receive Maximum 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,19 +23,22 @@ from gateway.messages import RawMessage
 from parking_core.errors import ServiceUnavailableError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.metrics import Metrics
 
 log = structlog.get_logger()
 
 CLIENT_ID_PREFIX = "parking-gateway-"
-SHARE_GROUP = "parking-gateway"  # several gateways divide the messages of one group
-TOPIC_FILTER = "parking/v1/+/+/+"
+SHARED_FILTER = "$share/parking-gateway/parking/v1/+/+/+"  # several gateways divide the messages of one group
+STATUS_FILTER = "parking/v1/+/+/status"
 SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
 RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds
 KEEP_ALIVE_S = 30
 CONNECT_PATIENCE_S = 10.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
+_numbers = itertools.count(1)
 HOLD_BYTES = 32 * 2**20  # payload bytes waiting at which reading pauses: large messages must not fill the memory
 
 
@@ -58,7 +61,9 @@ class Broker:
         """
         parts = urlsplit(url)
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise SettingsError(f"PARKING_MQTT_URL is {parts.scheme}://...; give mqtt://user:password@host:1883 or mqtts://...")
+            raise SettingsError(
+                f"PARKING_MQTT_URL is {parts.scheme}://...; give mqtt://user:password@host:1883 or mqtts://..."
+            )
         return cls(
             host=parts.hostname,
             port=parts.port or (8883 if parts.scheme == "mqtts" else 1883),
@@ -119,26 +124,29 @@ class Inbox:
         return taken
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One TCP connection: bytes to packets and back."""
 
-    def __init__(self, number: int, inbox: Inbox, metrics: Metrics) -> None:
-        self.number = number
+    def __init__(self, inbox: Inbox) -> None:
+        self.number = next(_numbers)
+        self.received = 0
+        self.acknowledged = 0
         self.closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.connected: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
         self.subscribed: asyncio.Future[mqtt5.SubAckPacket] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self.heard_at = time.monotonic()
         self._inbox = inbox
-        self._metrics = metrics
         self._rest = b""
         self._last_us = 0
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands."""
         self.transport = cast("asyncio.Transport", transport)  # asyncio's signature is wider than TCP
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the connection is gone."""
         for future in (self.connected, self.subscribed):
             if not future.done():
                 future.set_exception(ConnectionResetError("the broker closed the connection"))
@@ -147,28 +155,35 @@ class _Connection(asyncio.Protocol):
             self.closed.set_result(exc)
 
     def data_received(self, data: bytes) -> None:
+        """asyncio: bytes to packets; the last one may not be whole yet."""
         self.heard_at = time.monotonic()
         buffer = memoryview(self._rest + data if self._rest else data)
         position, size = 0, len(buffer)
         # Strictly increasing, so that a receipt can stand in for a time and stay unique.
         now_us = max(time.time_ns() // 1000, self._last_us + 1)
+        before = len(self._inbox)
         put, number, read, publish = self._inbox.put, self.number, mqtt5.read, mqtt5.PublishPacket
         try:
             while position < size:
                 packet, length = read(buffer[position:])
                 position += length
                 if type(packet) is publish:
-                    put(RawMessage(packet.topic, packet.payload, packet.packet_id or 0, packet.duplicate, now_us, number))
+                    put(
+                        RawMessage(
+                            packet.topic, packet.payload, packet.packet_id or 0, packet.duplicate, now_us, number
+                        )
+                    )
                     now_us += 1
                 else:
                     self._control(packet)
         except IndexError:  # the last packet is not whole yet
             pass
         except ValueError as error:
-            log.error("broker sent a malformed packet", error=str(error))
+            log.warning("broker sent a malformed packet, connecting anew", error=str(error))
             self.abort()
         self._last_us = now_us
         self._rest = bytes(buffer[position:])
+        self.received += len(self._inbox) - before
         self._inbox.announce()
         self.hold_or_read()
 
@@ -182,6 +197,15 @@ class _Connection(asyncio.Protocol):
         else:
             self.transport.resume_reading()
 
+    def acknowledge(self, messages: Sequence[RawMessage]) -> None:
+        """PUBACKs of this connection's messages, in order of arrival."""
+        ids = [message.packet_id for message in messages if message.packet_id and message.connection == self.number]
+        packets = np.empty(len(ids), [("type", "u1"), ("length", "u1"), ("packet_id", ">u2")])
+        packets["type"], packets["length"], packets["packet_id"] = 0x40, 2, ids  # PUBACK, success
+        self.acknowledged += len(ids)
+        self.send(packets.tobytes())
+        self.hold_or_read()
+
     def send(self, data: bytes) -> None:
         """Writes bytes, unless the connection is gone."""
         if self.transport is not None and not self.transport.is_closing():
@@ -190,6 +214,16 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Ends the connection at once."""
         if self.transport is not None:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Ends the connection when what was written has left."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort_unless_closing(self) -> None:
+        """Ends the connection at once, unless it is saying goodbye."""
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.abort()
 
     def _control(self, packet: object) -> None:
@@ -213,8 +247,7 @@ class Subscriber:
         self._client_id = CLIENT_ID_PREFIX + instance
         self._inbox = inbox
         self._metrics = metrics
-        self._connection: _Connection | None = None
-        self._number = 0
+        self._connection: Connection | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -228,7 +261,9 @@ class Subscriber:
             try:
                 connection = await self._connect()
             except (OSError, ServiceUnavailableError, TimeoutError) as error:
-                log.warning("broker cannot be reached", error=str(error) or type(error).__name__, retry_s=round(wait_s, 2))
+                log.warning(
+                    "broker cannot be reached", error=str(error) or type(error).__name__, retry_s=round(wait_s, 2)
+                )
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
                 wait_s = min(wait_s * 2, BACKOFF_LAST_S)
                 continue
@@ -244,15 +279,8 @@ class Subscriber:
 
     def acknowledge(self, messages: Sequence[RawMessage]) -> None:
         """Sends PUBACKs in order of arrival. Those of an earlier connection cannot be: the broker delivers them again."""
-        connection = self._connection
-        if connection is None:
-            return
-        number = connection.number
-        ids = [message.packet_id for message in messages if message.packet_id and message.connection == number]
-        packets = np.empty(len(ids), [("type", "u1"), ("length", "u1"), ("packet_id", ">u2")])
-        packets["type"], packets["length"], packets["packet_id"] = 0x40, 2, ids  # PUBACK, success
-        connection.send(packets.tobytes())
-        connection.hold_or_read()
+        if self._connection is not None:
+            self._connection.acknowledge(messages)
 
     def hold(self) -> None:
         """Takes no more messages from the socket: the first step of a drain."""
@@ -263,50 +291,71 @@ class Subscriber:
         """Says goodbye; the session and what it queues stay at the broker."""
         if self._connection is not None and self._connection.transport is not None:
             self._connection.send(mqtt5.DisconnectPacket().write())
-            self._connection.transport.close()
+            self._connection.close()
             await asyncio.wait([self._connection.closed], timeout=1.0)
 
-    async def _connect(self) -> _Connection:
-        self._number += 1
-        loop, broker = asyncio.get_running_loop(), self._broker
-        async with asyncio.timeout(CONNECT_PATIENCE_S):
-            _, connection = await loop.create_connection(
-                lambda: _Connection(self._number, self._inbox, self._metrics), broker.host, broker.port, ssl=broker.tls
-            )
-            try:
-                await self._open_session(connection)
-            except BaseException:
-                connection.abort()
-                raise
+    async def _connect(self) -> Connection:
+        connection, answer = await open_session(self._broker, self._client_id, self._inbox)
+        try:
+            async with asyncio.timeout(CONNECT_PATIENCE_S):
+                await _subscribe(connection)
+        except BaseException:
+            connection.abort()
+            raise
+        log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
         return connection
 
-    async def _open_session(self, connection: _Connection) -> None:
-        connect = mqtt5.ConnectPacket(
-            self._client_id,
-            username=self._broker.username,
-            password=self._broker.password,
-            clean_start=False,
-            keep_alive=KEEP_ALIVE_S,
-            session_expiry_interval=SESSION_EXPIRY_S,
-            receive_max=RECEIVE_MAX,
-        )
-        connection.send(connect.write())
-        answer = await connection.connected
-        if answer.reason_code is not mqtt5.ConnAckReasonCode.SUCCESS:
-            raise ServiceUnavailableError(f"The broker refuses the gateway: {answer.reason_code.name}; check PARKING_MQTT_URL.")
-        # Retained status messages are not sent to shared subscriptions, so that kind has one of its own.
-        filters = [f"$share/{SHARE_GROUP}/{TOPIC_FILTER}", "parking/v1/+/+/status"]
-        topic_filters = [mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in filters]
-        connection.send(mqtt5.SubscribePacket(1, topic_filters).write())
-        granted = await connection.subscribed
-        if any(code.value >= 0x80 for code in granted.reason_codes):
-            raise ServiceUnavailableError("The broker refuses the subscription; allow the gateway's user to read parking/v1/#.")
-        log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
-
-    async def _keep_alive(self, connection: _Connection) -> None:
+    async def _keep_alive(self, connection: Connection) -> None:
         while not connection.closed.done():
             connection.send(mqtt5.PingReqPacket().write())
             await asyncio.wait([connection.closed], timeout=KEEP_ALIVE_S / 2)
             if time.monotonic() - connection.heard_at > KEEP_ALIVE_S * 1.5 and not self._inbox.overfull:
                 log.warning("broker is silent, connecting anew")
                 return
+
+
+async def open_session(broker: Broker, client_id: str, inbox: Inbox) -> tuple[Connection, mqtt5.ConnAckPacket]:
+    """Connects to a persistent session; what it has queued begins to arrive at once.
+
+    Raises:
+        OSError, TimeoutError: the broker cannot be reached.
+        ServiceUnavailableError: it refuses.
+    """
+    connect = mqtt5.ConnectPacket(
+        client_id,
+        username=broker.username,
+        password=broker.password,
+        clean_start=False,
+        keep_alive=KEEP_ALIVE_S,
+        session_expiry_interval=SESSION_EXPIRY_S,
+        receive_max=RECEIVE_MAX,
+    )
+    async with asyncio.timeout(CONNECT_PATIENCE_S):
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(inbox), broker.host, broker.port, ssl=broker.tls
+        )
+        try:
+            connection.send(connect.write())
+            answer = await connection.connected
+        except BaseException:
+            connection.abort()
+            raise
+    if answer.reason_code is not mqtt5.ConnAckReasonCode.SUCCESS:
+        connection.abort()
+        raise ServiceUnavailableError(
+            f"The broker refuses the gateway: {answer.reason_code.name}; check PARKING_MQTT_URL."
+        )
+    return connection, answer
+
+
+async def _subscribe(connection: Connection) -> None:
+    # Retained status messages are not sent to shared subscriptions, so that kind has one of its own.
+    filters = [
+        mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in (SHARED_FILTER, STATUS_FILTER)
+    ]
+    connection.send(mqtt5.SubscribePacket(1, filters).write())
+    granted = await connection.subscribed
+    if any(code.value >= 0x80 for code in granted.reason_codes):
+        raise ServiceUnavailableError(
+            "The broker refuses the subscription; allow the gateway's user to read parking/v1/#."
+        )

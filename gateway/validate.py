@@ -115,7 +115,11 @@ class Validator:
         elif not device.enabled:
             into.reject(message, Reason.DISABLED_DEVICE, f"Device {topic.device!r} is disabled.")
         elif topic.kind not in {Kind.OCCUPANCY, Kind.HEARTBEAT, Kind.STATUS}:
-            into.reject(message, Reason.UNSUPPORTED_KIND, f"Nothing here reads the kind {topic.kind!r} of family {device.family!r}.")
+            into.reject(
+                message,
+                Reason.UNSUPPORTED_KIND,
+                f"Nothing here reads the kind {topic.kind!r} of family {device.family!r}.",
+            )
         else:
             route = self._routes[message.topic] = (device, Kind(topic.kind))
             return route
@@ -166,7 +170,10 @@ class Validator:
 
     def _why_not(self, device: Device, record: native.OccupancyRecord) -> tuple[Reason, str]:
         if native.microseconds(record.at) is None:
-            return Reason.BAD_TIME, f"{record.at!r} milliseconds since the epoch is no time between the years 1 and 9999."
+            return (
+                Reason.BAD_TIME,
+                f"{record.at!r} milliseconds since the epoch is no time between the years 1 and 9999.",
+            )
         if record.space is None:
             return Reason.UNKNOWN_SPACE, f"Device {device.code!r} watches {len(device.spaces)} spaces; name the space."
         if record.space in self._registry.space_codes:

@@ -1,11 +1,11 @@
 """The errors of the platform, few and named.
 
-    ParkingError                one sentence: what was wrong, where, what to do; `code` is stable
-    ├── SettingsError           a setting cannot be read
-    ├── NotFoundError           a named lot, space, device or dead letter does not exist
-    ├── InvalidInputError       a file, a row or a parameter is not what it must be
-    ├── ServiceUnavailableError TimescaleDB, Redis or the broker cannot be reached
-    └── InstallationError       onebox cannot set up or start a private service
+ParkingError                one sentence: what was wrong, where, what to do; `code` is stable
+├── SettingsError           a setting cannot be read
+├── NotFoundError           a named lot, space, device or dead letter does not exist
+├── InvalidInputError       a file, a row or a parameter is not what it must be
+├── ServiceUnavailableError TimescaleDB, Redis or the broker cannot be reached
+└── InstallationError       onebox cannot set up or start a private service
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ class ClockWindow:
             )
         earliest, latest = (_duration_us(bound, text) for bound in bounds)
         if earliest > latest:
-            raise SettingsError(f"PARKING_CLOCK_WINDOW is {text!r}, but its first bound lies after its second; swap them.")
+            raise SettingsError(
+                f"PARKING_CLOCK_WINDOW is {text!r}, but its first bound lies after its second; swap them."
+            )
         return cls(earliest, latest)
 
 
@@ -69,7 +71,9 @@ def _duration_us(bound: str, whole: str) -> int:
             raise SettingsError(f"PARKING_CLOCK_WINDOW is {whole!r}; {unit!r} is no unit, use s, m, h, d or w.")
         seconds = float(match["number"]) * seconds_a_unit
     else:
-        raise SettingsError(f"PARKING_CLOCK_WINDOW is {whole!r}; {bound!r} is no duration, write for example -7d or +5m.")
+        raise SettingsError(
+            f"PARKING_CLOCK_WINDOW is {whole!r}; {bound!r} is no duration, write for example -7d or +5m."
+        )
     return round(seconds * 1_000_000) * (-1 if match["sign"] == "-" else 1)
 
 
@@ -83,6 +87,7 @@ class Settings:
     http_port: int = 8000
     clock_window: ClockWindow = ClockWindow(-7 * 86_400_000_000, 300_000_000)
     instance: str = "1"  # names this gateway: the MQTT client id is prefix + instance
+    adopt_after_s: int = 30  # a gateway silent for so long is gone: another one takes over what its session holds
     metrics_port: int = 0  # 0: no metrics listener (the API serves its own at /metrics)
     time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
@@ -107,6 +112,7 @@ class Settings:
             if environ.get("PARKING_CLOCK_WINDOW")
             else cls.clock_window,
             instance=environ.get("PARKING_INSTANCE") or cls.instance,
+            adopt_after_s=_whole_number(environ, "PARKING_ADOPT_AFTER_S", cls.adopt_after_s),
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
             time_zone=environ.get("PARKING_TIME_ZONE") or cls.time_zone,
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),

@@ -7,7 +7,7 @@
 
 A late event flows forward until it changes nothing any more. Every bucket of a followed lot has a row, a quiet night is
 data; a lot without any event for QUIET_US is no longer followed until the next one, so that the gap between a replayed
-year and now costs a week of rows and not years. What has rows follows from the events alone, not from their order of
+year and now costs a week of rows and not years: a missing row says that nothing happened. What has rows follows from the events alone, not from their order of
 arrival. The deletion of what was dirty and the rows commit together, and only one bite runs at a time: a kill at any
 moment, or a second worker, changes nothing.
 """
@@ -22,7 +22,8 @@ import numpy as np
 
 from parking_core.calendar import parse_opening
 from parking_core.occupancy import BUCKET_US, CLOSURE, STRETCH, History, bucket_of, closing_bays, roll_up
-from parking_core.store import rollups
+from parking_core.store import rollup_sources, rollups
+from parking_core.store.binary_rows import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,8 @@ def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _P
     first_of_lot = np.ones(len(leads), bool)
     first_of_lot[1:] = lots[leads[1:]] != lots[leads[:-1]]
     newest = bucket_of(now_us - 1) // BUCKET_US + 1
-    stretches, covered = [], np.zeros(len(keys), bool)
+    stretches: list[tuple[int, int, int]] = []
+    covered = np.zeros(len(keys), bool)
     for lead, end in sorted(
         zip(leads[first_of_lot], ends[first_of_lot], strict=True), key=lambda edges: int(buckets[edges[0]])
     ):
@@ -126,7 +128,7 @@ def _compute(
     keys = rollups.bucket_keys(rows["lot_id"], rows["bucket_us"])
     exists, complete, digests = rollups.read_stored(connection, stretches, keys)
     over = rows["elapsed_us"] == BUCKET_US
-    alive = rows["last_us"] > rows["bucket_us"] + BUCKET_US - QUIET_US
+    alive = rows["last_us"] >= rows["bucket_us"] + BUCKET_US - QUIET_US
     moved = ~over | ~complete | (digests != rows["digest"])  # the next bucket starts from other states than it did
     after_moved = np.zeros(len(rows), bool)
     after_moved[1:] = moved[:-1] & (rows["lot_id"][1:] == rows["lot_id"][:-1])
@@ -134,6 +136,9 @@ def _compute(
     rollups.write_rollups(connection, rows[write])
     last = np.cumsum(stretches["buckets"]) - 1
     _keep_states(connection, history, rows, alive & over, now_us)
+    # A bucket that is not over is computed again when it is, also for events that lie ahead of our clock.
+    started = ~over & (alive | np.isin(keys, dirty))
+    rollups.move_frontiers(connection, rows["lot_id"][started], rows["bucket_us"][started])
     flows_on = moved[last] & (rows["bucket_us"][last] + BUCKET_US < now_us)
     following, resting = last[flows_on & alive[last]], last[flows_on & ~alive[last]]
     later = rollups.rest(connection, rows["lot_id"][resting], rows["bucket_us"][resting] + BUCKET_US)
@@ -141,8 +146,8 @@ def _compute(
 
 
 def _read_history(connection: Connection, stretches: Columns, now_us: int, zone: ZoneInfo) -> History:
-    bays = rollups.read_bays(connection, stretches)
-    hours = rollups.read_opening_hours(connection, stretches["lot_id"].tolist())
+    bays = rollup_sources.read_bays(connection, stretches)
+    hours = rollup_sources.read_opening_hours(connection, stretches["lot_id"].tolist())
     closures = [
         (place, began, ended)
         for place, stretch in enumerate(stretches)
@@ -154,8 +159,8 @@ def _read_history(connection: Connection, stretches: Columns, now_us: int, zone:
     return History(
         stretches,
         bays,
-        rollups.read_events(connection, stretches, bays),
-        rollups.read_silences(connection, stretches, bays, now_us),
+        rollup_sources.read_events(connection, stretches, bays),
+        rollup_sources.read_silences(connection, stretches, bays, now_us),
         np.array(closures, CLOSURE),
     )
 
@@ -176,7 +181,7 @@ def _keep_states(
         kept = np.flatnonzero(recent)
         mine = bays[recent[bays["stretch"]]]
         mine["stretch"] = np.searchsorted(kept, mine["stretch"])
-        rollups.keep_closings(connection, stretches[kept], mine, until[kept])
+        rollup_sources.keep_closings(connection, stretches[kept], mine, until[kept])
 
 
 def closed_times(
@@ -197,8 +202,8 @@ def closed_times(
 def _open_times(
     opening: tuple[OpeningWindow, ...], start_us: int, end_us: int, zone: ZoneInfo
 ) -> Iterator[tuple[int, int]]:
-    day = rollups.moment(start_us).astimezone(zone).date() - timedelta(days=1)  # a window may reach past midnight
-    last = rollups.moment(end_us).astimezone(zone).date()
+    day = moment(start_us).astimezone(zone).date() - timedelta(days=1)  # a window may reach past midnight
+    last = moment(end_us).astimezone(zone).date()
     while day <= last:
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001  # wall-clock time: the zone is added last
         for window in opening:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 
     Columns = np.ndarray[Any, np.dtype[np.void]]
 
-EPOCH_US = 946_684_800_000_000  # PostgreSQL counts from 2000-01-01
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WIRE_EPOCH_US = 946_684_800_000_000  # PostgreSQL counts from 2000-01-01
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _BEGINNING_OF_TIME = np.iinfo(np.int64).min  # -infinity on the wire
+
+
+def moment(at_us: int) -> datetime:
+    """Aware datetime of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=int(at_us))
 
 
 def read_rows(
@@ -48,7 +55,7 @@ def read_rows(
             raise ValueError(f"Column {name} of a binary COPY is NULL or no {kind}.")
         rows[name] = raw[name]
         if kind == "at":
-            rows[name] = np.where(rows[name] == _BEGINNING_OF_TIME, _BEGINNING_OF_TIME, rows[name] + EPOCH_US)
+            rows[name] = np.where(rows[name] == _BEGINNING_OF_TIME, _BEGINNING_OF_TIME, rows[name] + _WIRE_EPOCH_US)
     return rows
 
 
@@ -65,8 +72,8 @@ def write_rows(connection: Connection, copy: str, fields: Sequence[tuple[str, st
             raw[name]["values"]["size"] = 4
             raw[name]["values"]["value"] = rows[name]
         else:
-            raw[name] = rows[name] - EPOCH_US if kind == "at" else rows[name]
-    with connection.cursor() as cursor, cursor.copy(copy) as stream:  # type: ignore[call-overload]  # the stubs want a literal; these are the store's own constants
+            raw[name] = rows[name] - _WIRE_EPOCH_US if kind == "at" else rows[name]
+    with connection.cursor() as cursor, cursor.copy(copy.encode()) as stream:
         stream.write(_SIGNATURE)
         stream.write(raw.tobytes())
         stream.write(_TRAILER)

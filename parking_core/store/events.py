@@ -27,8 +27,13 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (
 _COPY_STAGING = f"COPY staged_events ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 
 # Inserts what history does not hold yet; a message that was delivered twice changes nothing.
-_UNSTAGE = f"""
-INSERT INTO occupancy_events ({_COLUMNS}) SELECT {_COLUMNS} FROM staged_events
+_UNSTAGE = """
+INSERT INTO occupancy_events (
+    space_id, device_id, occurred_at, received_at, seq, occupied, clock_suspect, battery_v, rssi_dbm, temperature_c
+)
+SELECT
+    space_id, device_id, occurred_at, received_at, seq, occupied, clock_suspect, battery_v, rssi_dbm, temperature_c
+FROM staged_events
 ON CONFLICT (space_id, occurred_at, seq, occupied, device_id) DO NOTHING
 """
 
@@ -118,8 +123,10 @@ async def ledger_devices(connection: AsyncConnection[Any]) -> set[int]:
 
 async def mark_dirty(connection: AsyncConnection[Any], readings: Readings) -> None:
     """Marks the five-minute buckets of the readings' lots for the next rollup."""
-    start = readings["occurred_us"] - readings["occurred_us"] % BUCKET_US - POSTGRES_EPOCH_US
-    touched = np.unique(np.rec.fromarrays([readings["lot_id"], start], names="lot_id,start"))
+    touched = np.zeros(len(readings), [("lot_id", "i4"), ("start", "i8")])
+    touched["lot_id"] = readings["lot_id"]
+    touched["start"] = readings["occurred_us"] - readings["occurred_us"] % BUCKET_US - POSTGRES_EPOCH_US
+    touched = np.unique(touched)
     rows = np.zeros(len(touched), [("n", ">i2"), ("l1", ">i4"), ("lot_id", ">i4"), ("l2", ">i4"), ("start", ">i8")])
     rows["n"], rows["l1"], rows["l2"] = 2, 4, 8
     rows["lot_id"], rows["start"] = touched["lot_id"], touched["start"]

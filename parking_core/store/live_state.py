@@ -16,7 +16,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from redis.exceptions import ResponseError
@@ -102,7 +102,7 @@ class LiveState:
 
         Gives, a device, by how much its count of missing messages changed: up at a gap, down when a late one fills it.
         """
-        answer = await self._answer("parking_observe_seq", _wire(observed, OBSERVED_SEQ))
+        answer = cast("bytes", await self._answer("parking_observe_seq", _wire(observed, OBSERVED_SEQ)))
         return {int(row["device_id"]): int(row["missing"]) for row in np.frombuffer(answer, _MISSING)}
 
     async def pulse(self, instance: str, at_us: int) -> None:
@@ -111,7 +111,7 @@ class LiveState:
 
     async def epoch(self) -> str | None:
         """Name of the present complete state, None where there is none."""
-        epoch: bytes | None = await self._redis.get("parking:epoch")
+        epoch = cast("bytes | None", await self._redis.get("parking:epoch"))
         return epoch.decode() if epoch is not None else None
 
     async def begin_rebuild(self) -> None:
@@ -163,38 +163,45 @@ class LiveState:
         """Changes after `image`, for ever. After a change with `reset` the caller loads again and follows anew."""
         last_id, count = image.last_id, image.last_count
         while True:
-            answer = await self._redis.xread({"parking:changes": last_id}, count=_CHANGES_A_READ, block=_BLOCK_MS)
-            if not answer and await self.epoch() != image.epoch:
+            entries = await self._read_changes(last_id)
+            if not entries and await self.epoch() != image.epoch:
                 yield _change(last_id, {}, reset=True)
                 return
-            for last_id, entry in answer[0][1] if answer else []:
+            for last_id, entry in entries:
                 count += 1
                 reset = int(entry[b"n"]) != count or b"e" in entry
                 yield _change(last_id, entry, reset=reset)
                 if reset:
                     return
 
+    async def _read_changes(self, last_id: bytes) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        answer = await self._redis.xread({"parking:changes": last_id}, count=_CHANGES_A_READ, block=_BLOCK_MS)
+        streams = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer)
+        return streams[0][1] if streams else []
+
     async def _write(self, key: str, fields: Mapping[int, bytes | int]) -> None:
         pairs = list(fields.items())
         for first in range(0, len(pairs), _PAIRS_A_CALL):
-            await self._redis.hset(key, mapping=dict(pairs[first : first + _PAIRS_A_CALL]))  # type: ignore[arg-type]  # redis-py's stubs want one key type
+            await self._redis.hset(key, mapping=dict(pairs[first : first + _PAIRS_A_CALL]))
 
     async def _call(self, function: str, *arguments: bytes) -> int:
         answer = int(await self._answer(function, *arguments))
         if answer < 0:
-            raise LiveStateMissingError("Redis holds no complete live state; the worker or `parking rebuild` makes one.")
+            raise LiveStateMissingError(
+                "Redis holds no complete live state; the worker or `parking rebuild` makes one."
+            )
         return answer
 
-    async def _answer(self, function: str, *arguments: bytes) -> Any:
+    async def _answer(self, function: str, *arguments: bytes) -> bytes | int:
         """Calls a function of the library, which is loaded where Redis does not have this version."""
         name = f"{function}_{_VERSION}"
         try:
-            return await self._redis.fcall(name, 0, *arguments)  # type: ignore[arg-type]  # bytes are sent as they are
+            return cast("bytes | int", await self._redis.fcall(name, 0, *arguments))
         except ResponseError as error:
             if "Function not found" not in str(error):
                 raise
         await self._redis.function_load(_versioned_library(), replace=True)
-        return await self._redis.fcall(name, 0, *arguments)  # type: ignore[arg-type]  # bytes are sent as they are
+        return cast("bytes | int", await self._redis.fcall(name, 0, *arguments))
 
 
 def _versioned_library() -> str:

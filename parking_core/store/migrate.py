@@ -51,12 +51,15 @@ def migrate(database_url: str) -> list[str]:
     try:
         connection = psycopg.connect(database_url, autocommit=True)
     except psycopg.OperationalError as error:
-        raise ServiceUnavailableError(f"The database cannot be reached ({error}); check PARKING_DATABASE_URL.") from error
+        raise ServiceUnavailableError(
+            f"The database cannot be reached ({error}); check PARKING_DATABASE_URL."
+        ) from error
     with connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         connection.execute("SET client_min_messages TO warning")
         connection.execute(_LEDGER)
-        applied = dict(connection.execute("SELECT name, checksum FROM schema_migrations").fetchall())
+        known = connection.execute("SELECT name, checksum FROM schema_migrations").fetchall()
+        applied: dict[str, str] = dict(known)
         return [migration.name for migration in known_migrations() if _apply(connection, migration, applied)]
 
 

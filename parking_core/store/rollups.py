@@ -1,28 +1,17 @@
-"""Rollups in the store: what is dirty, what they follow from, and the rows themselves. Nothing here commits."""
+"""Rollups in the store: what is dirty, the rows, and how far they are complete. Nothing here commits."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parking_core.occupancy import (
-    BAY,
-    BUCKET_US,
-    DWELL_CLASSES,
-    EVENT,
-    HOUR_US,
-    NEVER,
-    SILENCE,
-    UNKNOWN,
-    state_digest,
-)
-from parking_core.store.binary_rows import read_rows, write_rows
+from parking_core.occupancy import BUCKET_US, DWELL_CLASSES, HOUR_US
+from parking_core.store.binary_rows import EPOCH, moment, read_rows, write_rows
+from parking_core.store.rollup_sources import bounds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from psycopg import Connection
 
     Columns = np.ndarray[Any, np.dtype[np.void]]
@@ -30,10 +19,6 @@ if TYPE_CHECKING:
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _LOCK = 7_201_002  # advisory lock: one bite at a time, whoever takes it
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-# A space's state as `lot_closings.states` packs it.
-SPACE_STATE = np.dtype([("space_id", "<i4"), ("state", "i1"), ("since_us", "<i8"), ("last_us", "<i8")])
 
 # A (lot, bucket) in one number that sorts by lot, then time.
 _LOT_SHIFT = 32
@@ -56,68 +41,6 @@ COPY (
     SELECT lot_id, complete_until FROM rollup_frontiers WHERE complete_until <= %(until)s
 ) TO STDOUT (FORMAT BINARY)
 """
-
-_SPACES = "COPY (SELECT lot_id, id FROM spaces WHERE lot_id = ANY (%(lots)s)) TO STDOUT (FORMAT BINARY)"
-
-# The states at the end of the bucket before each stretch, where they are still those of its rollup.
-_CLOSINGS = """
-SELECT closing.lot_id, closing.states
-FROM unnest(%(lots)s::integer[], %(buckets)s::timestamptz[]) AS wanted (lot_id, bucket)
-JOIN lot_closings AS closing ON closing.lot_id = wanted.lot_id AND closing.bucket = wanted.bucket
-JOIN lot_rollups_5m AS rollup ON rollup.lot_id = wanted.lot_id AND rollup.bucket = wanted.bucket
-WHERE closing.digest = rollup.closing_digest
-  AND closing.bucket BETWEEN %(first)s AND %(last)s AND rollup.bucket BETWEEN %(first)s AND %(last)s
-"""
-
-# The same from history: a space's last event, and when its present stay was seen to begin: at the first event that says
-# occupied after the last one that said free.
-_OPENING_STATES = """
-COPY (
-    SELECT space.id, newest.occupied, newest.occurred_at, coalesce(arrival.occurred_at, '-infinity')
-    FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[]) AS stretch (lot_id, start_at)
-    JOIN spaces AS space ON space.lot_id = stretch.lot_id
-    CROSS JOIN LATERAL (
-        SELECT occurred_at, occupied FROM occupancy_events
-        WHERE space_id = space.id AND occurred_at < stretch.start_at AND occurred_at < %(latest)s
-        ORDER BY occurred_at DESC, seq DESC, occupied DESC LIMIT 1) AS newest
-    LEFT JOIN LATERAL (
-        SELECT occurred_at, seq FROM occupancy_events
-        WHERE newest.occupied AND space_id = space.id AND NOT occupied
-          AND occurred_at < stretch.start_at AND occurred_at < %(latest)s
-        ORDER BY occurred_at DESC, seq DESC LIMIT 1) AS left_free ON true
-    LEFT JOIN LATERAL (
-        SELECT occurred_at FROM occupancy_events
-        WHERE space_id = space.id AND occupied AND (occurred_at, seq) >= (left_free.occurred_at, left_free.seq)
-          AND occurred_at >= left_free.occurred_at AND occurred_at < stretch.start_at AND occurred_at < %(latest)s
-        ORDER BY occurred_at, seq LIMIT 1) AS arrival ON true
-) TO STDOUT (FORMAT BINARY)
-"""
-
-# The overall bounds are literals in a COPY, so that the planner leaves out other chunks.
-_EVENTS = """
-COPY (
-    SELECT event.space_id, event.occurred_at, event.seq, event.occupied
-    FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-        AS stretch (lot_id, start_at, end_at)
-    JOIN spaces AS space ON space.lot_id = stretch.lot_id
-    JOIN occupancy_events AS event ON event.space_id = space.id
-        AND event.occurred_at >= stretch.start_at AND event.occurred_at < stretch.end_at
-    WHERE event.occurred_at >= %(earliest)s AND event.occurred_at < %(latest)s
-) TO STDOUT (FORMAT BINARY)
-"""
-
-_SILENCES = """
-COPY (
-    SELECT silence.space_id, silence.began_at, coalesce(silence.ended_at, %(now)s)
-    FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-        AS stretch (lot_id, start_at, end_at)
-    JOIN spaces AS space ON space.lot_id = stretch.lot_id
-    JOIN space_silences AS silence ON silence.space_id = space.id
-        AND silence.began_at < stretch.end_at AND (silence.ended_at > stretch.start_at OR silence.ended_at IS NULL)
-) TO STDOUT (FORMAT BINARY)
-"""
-
-_OPENING_HOURS = "SELECT id, opening FROM lots WHERE id = ANY (%(lots)s) AND opening IS NOT NULL"
 
 _STORED = """
 COPY (
@@ -170,11 +93,6 @@ GROUP BY hour.lot_id, hour.start_at
 ON CONFLICT (lot_id, bucket) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _MEASURES)}
 """  # noqa: S608  # the names are the constants above
 
-_KEEP_CLOSING = """
-INSERT INTO lot_closings (lot_id, bucket, digest, states) VALUES (%s, %s, %s, %s)
-ON CONFLICT (lot_id, bucket) DO UPDATE SET digest = excluded.digest, states = excluded.states
-"""
-
 _MOVE_FRONTIERS = """
 INSERT INTO rollup_frontiers (lot_id, complete_until)
 SELECT * FROM unnest(%(lots)s::integer[], %(until)s::timestamptz[])
@@ -191,11 +109,6 @@ SELECT wanted.lot_id, (SELECT min(bucket) FROM lot_rollups_5m
                        WHERE lot_id = wanted.lot_id AND bucket >= wanted.after AND bucket >= %(earliest)s)
 FROM unnest(%(lots)s::integer[], %(after)s::timestamptz[]) AS wanted (lot_id, after)
 """
-
-
-def moment(at_us: int) -> datetime:
-    """Aware datetime of microseconds since the epoch."""
-    return _EPOCH + timedelta(microseconds=int(at_us))
 
 
 def bucket_keys(lot_ids: Any, bucket_us: Any) -> Integers:  # noqa: ANN401  # columns or single numbers
@@ -248,105 +161,10 @@ def unfinished(connection: Connection, now_us: int) -> Integers:
     return np.sort(bucket_keys(rows["lot_id"], rows["bucket"]))
 
 
-def _bounds(stretches: Columns) -> dict[str, object]:
-    starts = stretches["start_us"]
-    ends = starts + stretches["buckets"].astype(np.int64) * BUCKET_US
-    return {
-        "lots": stretches["lot_id"].tolist(),
-        "starts": [moment(start) for start in starts],
-        "ends": [moment(end) for end in ends],
-        "earliest": moment(starts.min()),
-        "latest": moment(ends.max()),
-    }
-
-
-def read_bays(connection: Connection, stretches: Columns) -> Columns:
-    """BAY rows of all spaces of the lots, each with its state before its stretch."""
-    rows = read_rows(
-        connection, _SPACES, {"lots": stretches["lot_id"].tolist()}, [("lot_id", "i4"), ("space_id", "i4")]
-    )
-    order = np.argsort(stretches["lot_id"])
-    stretch = order[np.searchsorted(stretches["lot_id"], rows["lot_id"], sorter=order)]
-    bays = np.zeros(len(rows), BAY)
-    bays["stretch"], bays["space_id"] = stretch, rows["space_id"]
-    bays["state"], bays["since_us"], bays["last_us"] = UNKNOWN, NEVER, NEVER
-    bays = bays[np.lexsort((bays["space_id"], bays["stretch"]))]
-    closed = _read_closings(connection, stretches)
-    missing = stretches[~np.isin(stretches["lot_id"], list(closed))]
-    states = [np.frombuffer(packed, SPACE_STATE) for packed in closed.values()]
-    if len(missing):
-        states.append(_read_opening_states(connection, missing))
-    _fill(bays, np.concatenate(states))
-    return bays
-
-
-def _fill(bays: Columns, states: Columns) -> None:
-    order = np.argsort(bays["space_id"])
-    place = np.searchsorted(bays["space_id"], states["space_id"], sorter=order)
-    inside = place < len(bays)
-    states, place = states[inside], order[place[inside]]
-    same = bays["space_id"][place] == states["space_id"]  # a space may have left the lot
-    for name in ("state", "since_us", "last_us"):
-        bays[name][place[same]] = states[name][same]
-
-
-def _read_closings(connection: Connection, stretches: Columns) -> dict[int, bytes]:
-    buckets = [moment(start - BUCKET_US) for start in stretches["start_us"]]
-    parameters = {
-        "lots": stretches["lot_id"].tolist(),
-        "buckets": buckets,
-        "first": min(buckets),
-        "last": max(buckets),
-    }
-    return dict(connection.execute(_CLOSINGS, parameters).fetchall())
-
-
-def _read_opening_states(connection: Connection, stretches: Columns) -> Columns:
-    bounds = _bounds(stretches)
-    bounds["latest"] = moment(stretches["start_us"].max())
-    fields = [("space_id", "i4"), ("occupied", "?"), ("last_us", "at"), ("since_us", "at")]
-    rows = read_rows(connection, _OPENING_STATES, bounds, fields)
-    states = np.empty(len(rows), SPACE_STATE)
-    for name, values in (("space_id", rows["space_id"]), ("state", rows["occupied"]), ("last_us", rows["last_us"])):
-        states[name] = values
-    states["since_us"] = np.maximum(rows["since_us"], NEVER)
-    return states
-
-
-def read_events(connection: Connection, stretches: Columns, bays: Columns) -> Columns:
-    """EVENT rows within the stretches."""
-    fields = [("space_id", "i4"), ("at_us", "at"), ("seq", "i8"), ("occupied", "?")]
-    rows = read_rows(connection, _EVENTS, _bounds(stretches), fields)
-    return _with_bay(rows, bays, np.empty(len(rows), EVENT), ("at_us", "seq", "occupied"))
-
-
-def read_silences(connection: Connection, stretches: Columns, bays: Columns, now_us: int) -> Columns:
-    """SILENCE rows that touch the stretches; an open one lasts until now."""
-    fields = [("space_id", "i4"), ("began_us", "at"), ("ended_us", "at")]
-    rows = read_rows(connection, _SILENCES, _bounds(stretches) | {"now": moment(now_us)}, fields)
-    return _with_bay(rows, bays, np.empty(len(rows), SILENCE), ("began_us", "ended_us"))
-
-
-def _with_bay(rows: Columns, bays: Columns, target: Columns, names: tuple[str, ...]) -> Columns:
-    order = np.argsort(bays["space_id"])
-    place = np.searchsorted(bays["space_id"], rows["space_id"], sorter=order)
-    if np.any(place >= len(bays)):
-        raise ValueError("A space entered the registry within the transaction.")
-    target["bay"] = order[place]
-    for name in names:
-        target[name] = rows[name]
-    return target
-
-
-def read_opening_hours(connection: Connection, lot_ids: list[int]) -> Mapping[int, object]:
-    """Opening hours, as the registry has them, of the lots that are not always open."""
-    return dict(connection.execute(_OPENING_HOURS, {"lots": lot_ids}).fetchall())
-
-
 def read_stored(connection: Connection, stretches: Columns, keys: Integers) -> tuple[Flags, Flags, Integers]:
     """For each bucket key: is there a row, is it complete, and its closing digest."""
     fields = [("lot_id", "i4"), ("bucket", "at"), ("digest", "i8"), ("complete", "?")]
-    rows = read_rows(connection, _STORED, _bounds(stretches), fields)
+    rows = read_rows(connection, _STORED, bounds_of(stretches), fields)
     place = np.searchsorted(keys, bucket_keys(rows["lot_id"], rows["bucket"]))
     exists, complete, digests = np.zeros(len(keys), bool), np.zeros(len(keys), bool), np.zeros(len(keys), np.int64)
     exists[place], complete[place], digests[place] = True, rows["complete"], rows["digest"]
@@ -377,23 +195,6 @@ def write_rollups(connection: Connection, rows: Columns) -> None:
     )
 
 
-def keep_closings(connection: Connection, stretches: Columns, bays: Columns, until_us: Integers) -> None:
-    """Keeps the states (BAY) of each stretch at `until_us`, the end of a bucket."""
-    digests = state_digest(bays, len(stretches))
-    edges = np.searchsorted(bays["stretch"], np.arange(len(stretches) + 1))
-    packed = np.empty(len(bays), SPACE_STATE)
-    for name in ("space_id", "state", "since_us", "last_us"):
-        packed[name] = bays[name]
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _KEEP_CLOSING,
-            [
-                (int(lot), moment(until - BUCKET_US), int(digest), packed[edges[i] : edges[i + 1]].tobytes())
-                for i, (lot, until, digest) in enumerate(zip(stretches["lot_id"], until_us, digests, strict=True))
-            ],
-        )
-
-
 def move_frontiers(connection: Connection, lot_ids: Integers, until_us: Integers) -> None:
     """The lots' buckets are complete up to here; never moves back."""
     if len(lot_ids):
@@ -407,7 +208,7 @@ def rest(connection: Connection, lot_ids: Integers, until_us: Integers) -> Integ
     connection.execute(_REST, _lots_and("until", lot_ids, until_us))
     parameters = _lots_and("after", lot_ids, until_us) | {"earliest": moment(until_us.min())}
     found = [row for row in connection.execute(_NEXT_ROWS, parameters).fetchall() if row[1] is not None]
-    later = [(at - _EPOCH) // timedelta(microseconds=1) for _, at in found]
+    later = [(at - EPOCH) // timedelta(microseconds=1) for _, at in found]
     return bucket_keys([lot for lot, _ in found], later)
 
 

@@ -5,13 +5,13 @@ Nothing here commits.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parking_core.occupancy import BUCKET_US
-from parking_core.store.binary_rows import read_rows
+from parking_core.store.binary_rows import EPOCH, read_rows
 from parking_core.store.live_state import SPACE_IN_LOT
 
 if TYPE_CHECKING:
@@ -134,13 +134,12 @@ def _mark_dirty(connection: Connection, changes: Iterable[tuple[int, datetime]],
         earliest[lot] = min(at, earliest.get(lot, at))
     if not earliest:
         return
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     step = timedelta(microseconds=BUCKET_US)
     connection.execute(
         _MARK_DIRTY,
         {
             "lots": list(earliest),
-            "from": [at - (at - epoch) % step for at in earliest.values()],
+            "from": [at - (at - EPOCH) % step for at in earliest.values()],
             "until": now,
             "step": step,
         },

@@ -157,6 +157,13 @@ device_liveness = Table(
     Column("seq_missing", BigInteger, nullable=False, server_default="0"),
 )
 
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("instance", Text, primary_key=True),
+    _moment("seen_at"),
+)
+
 space_silences = Table(
     "space_silences",
     metadata,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from parking_core.readings import SEQ_MAX, TIME_MAX_US, TIME_MIN_US, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_PAYLOAD_BYTES = 65_536  # an array of some 500 readings; more belongs in several messages
 _PLAUSIBLE = msgspec.Meta(ge=-1e6, le=1e6)  # keeps infinities out of 4-byte floats
@@ -56,7 +58,7 @@ _EMPTY_ARRAY = Refusal(Reason.INVALID, "The array holds no reading.", b"[]")
 
 _one_or_many: Callable[[bytes], OccupancyRecord | list[OccupancyRecord | Refusal]] = msgspec.json.Decoder(
     OccupancyRecord | list[OccupancyRecord]
-).decode  # type: ignore[assignment]  # a list without refusals is one with none
+).decode
 _one = msgspec.json.Decoder(OccupancyRecord).decode
 _heartbeat = msgspec.json.Decoder(HeartbeatRecord).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -103,11 +105,16 @@ def microseconds(moment: datetime | float) -> int | None:
     """Microseconds since the epoch of an RFC 3339 time or of epoch milliseconds; None where it is no time."""
     if isinstance(moment, datetime):
         us = (moment - _EPOCH) // _MICROSECOND
-    elif isinstance(moment, float) and not math.isfinite(moment):
+    elif not _is_finite(moment):
         return None
     else:
         us = round(moment * 1000)
     return us if TIME_MIN_US <= us <= TIME_MAX_US else None
+
+
+def _is_finite(number: float) -> bool:
+    # An int of JSON may be too large for math.isfinite(), which converts it.
+    return isinstance(number, int) or math.isfinite(number)
 
 
 def _decode_element(element: bytes) -> OccupancyRecord | Refusal:
