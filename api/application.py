@@ -17,6 +17,7 @@ from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
 from api.problems import register_problems
+from api.routing import DirectRoute
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -54,8 +55,11 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.hub = hub
-    for router in (availability_routes(api), lot_routes(api), live_routes(hub), operations_routes(api)):
-        app.include_router(router)
+    app.router.route_class = DirectRoute
+    availability_routes(app.router, api)
+    lot_routes(app.router, api)
+    live_routes(app.router, hub)
+    operations_routes(app.router, api)
     register_problems(app)
     serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History)
     if api.http.origins:

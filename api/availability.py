@@ -6,7 +6,6 @@ from datetime import datetime  # noqa: TC003  # msgspec reads the annotation at 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Request, Response
 from msgspec import Meta
 
 from api.answers import answer
@@ -16,6 +15,8 @@ from api.query import InvalidQueryError, ParameterProblem, parse_query
 from parking_core.places import from_gcj02
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter, Request, Response
+
     from api.board import Board
     from api.snapshot import Snapshot
     from api.state import ApiState
@@ -120,12 +121,12 @@ def select(board: Board, query: AvailabilityQuery) -> tuple[list[int], list[floa
     return board.points.nearest(lat, lon, limit=query.limit, radius_m=query.radius_m)
 
 
-def availability_routes(api: ApiState) -> APIRouter:
-    """Routes of this file."""
-    router = APIRouter(tags=["availability"])
+def availability_routes(router: APIRouter, api: ApiState) -> None:
+    """Adds the routes of this file."""
 
     @router.get(
         "/v1/availability",
+        tags=["availability"],
         **operation(Availability, query=AvailabilityQuery, errors=(422, 503)),
         summary="Lots by distance with their figures of the moment",
     )
@@ -138,5 +139,3 @@ def availability_routes(api: ApiState) -> APIRouter:
         body = head + (tail + b",").join(pieces) + tail + b"]}" if pieces else head + b"]}"
         facts = b"".join([*pieces, b"stale" if api.snapshot.stale() else b""])
         return answer(request, body, facts=facts, as_of=api.snapshot.as_of())
-
-    return router

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
@@ -23,6 +22,7 @@ from api.problems import problem
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter, Request
     from starlette.types import Receive, Scope, Send
 
     from api.board import Board
@@ -168,12 +168,12 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-def live_routes(hub: LiveHub) -> APIRouter:
-    """Routes of this file."""
-    router = APIRouter(tags=["availability"])
+def live_routes(router: APIRouter, hub: LiveHub) -> None:
+    """Adds the routes of this file."""
 
     @router.get(
         "/v1/live",
+        tags=["availability"],
         **operation(None, query=LiveQuery, errors=(422, 503), media_type="text/event-stream"),
         summary="Changes of availability as server-sent events",
     )
@@ -202,5 +202,3 @@ def live_routes(hub: LiveHub) -> APIRouter:
                 headers={"Retry-After": "5"},
             )
         return LiveStream(hub, wanted, request.headers.get("last-event-id", "").encode())
-
-    return router

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from api.state import ApiState
 
 _LONGEST_HISTORY = {"5m": timedelta(days=31), "1h": timedelta(days=731)}  # about 9,000 and 17,500 buckets
-LotPath = Annotated[str, Path(description="The lot's code, else its id.")]
+LotPath = Annotated[str, Path(description="The lot's code, else its id.")]  # only the document reads it
 
 Cursor = Annotated[str, Meta(max_length=400, description="`next` of the page before.")]
 CrsParameter = Annotated[Crs, Meta(description="Coordinates of the answer; gcj02 is what Chinese maps draw on.")]
@@ -292,12 +292,12 @@ async def _history(api: ApiState, request: Request, name: str) -> Response:
     return answer(request, body, facts=body, as_of=None, cache=b"max-age=60")
 
 
-def lot_routes(api: ApiState) -> APIRouter:
-    """Routes of this file."""
-    router = APIRouter(tags=["lots"])
+def lot_routes(router: APIRouter, api: ApiState) -> None:
+    """Adds the routes of this file."""
 
     @router.get(
         "/v1/lots",
+        tags=["lots"],
         **operation(LotPage, query=LotsQuery, errors=(422, 503)),
         summary="Every lot by pages",
     )
@@ -307,6 +307,7 @@ def lot_routes(api: ApiState) -> APIRouter:
 
     @router.get(
         "/v1/lots/{lot}",
+        tags=["lots"],
         **operation(LotDetail, query=CrsQuery, errors=(404, 422, 503)),
         summary="One lot",
     )
@@ -316,6 +317,7 @@ def lot_routes(api: ApiState) -> APIRouter:
 
     @router.get(
         "/v1/lots/{lot}/spaces",
+        tags=["lots"],
         **operation(SpacePage, query=SpacesQuery, errors=(404, 422, 503)),
         summary="Spaces of a lot",
     )
@@ -325,11 +327,10 @@ def lot_routes(api: ApiState) -> APIRouter:
 
     @router.get(
         "/v1/lots/{lot}/history",
+        tags=["lots"],
         **operation(History, query=HistoryQuery, errors=(404, 422, 503)),
         summary="What a lot did",
     )
     async def history(request: Request, lot: LotPath) -> Response:
         """Buckets that were computed; late events correct them."""
         return await _history(api, request, lot)
-
-    return router

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.board import encode
@@ -16,18 +16,17 @@ if TYPE_CHECKING:
     from api.state import ApiState
 
 
-def operations_routes(api: ApiState) -> APIRouter:
-    """Routes of this file."""
-    router = APIRouter(tags=["operations"])
+def operations_routes(router: APIRouter, api: ApiState) -> None:
+    """Adds the routes of this file."""
     fresh = {"Cache-Control": "no-store"}
 
-    @router.get("/healthz", **operation(None, errors=()), summary="Whether the process lives")
-    async def healthz() -> Response:
+    @router.get("/healthz", tags=["operations"], **operation(None, errors=()), summary="Whether the process lives")
+    async def healthz(_: Request) -> Response:
         """200 as long as the event loop turns, whatever the services do."""
         return Response(b'{"status":"alive"}', headers=fresh, media_type="application/json")
 
-    @router.get("/readyz", **operation(None), summary="Whether answers are complete")
-    async def readyz() -> Response:
+    @router.get("/readyz", tags=["operations"], **operation(None), summary="Whether answers are complete")
+    async def readyz(_: Request) -> Response:
         """200 when registry and a complete live state are loaded and the services answered lately."""
         missing = api.health.missing(time.monotonic(), api.snapshot)
         if missing:
@@ -45,9 +44,12 @@ def operations_routes(api: ApiState) -> APIRouter:
         }
         return Response(encode(facts), headers=fresh, media_type="application/json")
 
-    @router.get("/metrics", **operation(None, errors=(), media_type="text/plain"), summary="Prometheus metrics")
-    async def metrics() -> Response:
+    @router.get(
+        "/metrics",
+        tags=["operations"],
+        **operation(None, errors=(), media_type="text/plain"),
+        summary="Prometheus metrics",
+    )
+    async def metrics(_: Request) -> Response:
         """Of this process."""
         return Response(generate_latest(api.measures.registry), headers={**fresh, "Content-Type": CONTENT_TYPE_LATEST})
-
-    return router

@@ -40,14 +40,7 @@ def parse_query(kind: type[Query], query_string: bytes) -> Query:
     Raises:
         InvalidQueryError: names every parameter that cannot be used.
     """
-    try:
-        pairs = parse_qsl(
-            query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MANY_PARAMETERS
-        )
-    except ValueError:
-        raise InvalidQueryError(
-            ParameterProblem("", f"The query is not URL-encoded UTF-8 with at most {_MANY_PARAMETERS} parameters.")
-        ) from None
+    pairs = _pairs(query_string)
     values = dict(pairs)
     if len(values) != len(pairs):
         raise InvalidQueryError(*_given_twice(pairs))
@@ -55,6 +48,18 @@ def parse_query(kind: type[Query], query_string: bytes) -> Query:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError:
         raise InvalidQueryError(*_explain(kind, values)) from None
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    try:
+        text = query_string.decode("ascii")
+        if "%" not in text and "+" not in text and ";" not in text and text.count("&") < _MANY_PARAMETERS:
+            return [(name, value) for name, _, value in (pair.partition("=") for pair in text.split("&")) if name]
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MANY_PARAMETERS)
+    except ValueError:
+        raise InvalidQueryError(
+            ParameterProblem("", f"The query is not URL-encoded UTF-8 with at most {_MANY_PARAMETERS} parameters.")
+        ) from None
 
 
 def _given_twice(pairs: list[tuple[str, str]]) -> list[ParameterProblem]:
@@ -73,21 +78,25 @@ def _explain(kind: type[msgspec.Struct], values: dict[str, str]) -> list[Paramet
         try:
             msgspec.convert(values[field.encode_name], field.type, strict=False)
         except msgspec.ValidationError as error:
-            problems.append(ParameterProblem(field.encode_name, f"{error}."))
+            problems.append(ParameterProblem(field.encode_name, f"{error}.".replace(" | null", "")))
     return problems
 
 
 def describe_parameters(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
     """The same struct as OpenAPI parameters."""
-    (_,), components = msgspec.json.schema_components([kind])
+    _, components = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
     schema = components[kind.__name__]
     return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in schema.get("required", ()),
-            "description": facts.get("description", ""),
-            "schema": {key: value for key, value in facts.items() if key != "description"},
-        }
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), **_described(facts)}
         for name, facts in schema["properties"].items()
     ]
+
+
+def _described(facts: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that may be left out is not one that may be null: only what it can be is shown."""
+    choices = [choice for choice in facts.get("anyOf", ()) if choice.get("type") != "null"]
+    shown = choices[0] if len(choices) == 1 else facts
+    described: dict[str, Any] = {"schema": {key: value for key, value in shown.items() if key != "description"}}
+    if "description" in shown:
+        described["description"] = shown["description"]
+    return described
