@@ -58,6 +58,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def owner_lock(self) -> Path:
+        """Held for life by whoever runs services here: a supervisor, or a test run."""
+        return self.run / "owner.lock"
+
+    @property
     def instance_file(self) -> Path:
         """State of the running instance, credentials included: readable by the caller only."""
         return self.run / "instance.json"

@@ -109,6 +109,8 @@ def halt(home: Home) -> bool:
                 wait_gone([instance.supervisor], _ORPHAN_PATIENCE_S)
             instance = Instance.load(home) or instance
         ran = _stop_one_by_one(instance.identities()) or ran
+    if services.taken(home.root):
+        raise InstallationError(f"Another program, such as a test run, uses the services of {home.root}; end it first.")
     ran = strays.stop_all(home) or ran
     home.instance_file.unlink(missing_ok=True)
     return ran

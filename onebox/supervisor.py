@@ -289,7 +289,7 @@ def main(arguments: list[str]) -> int:
     home = Home.from_environ(os.environ)
     from parking_core.store.migrate import migrate  # noqa: PLC0415  # loading it costs every other command 0.15 s
 
-    with file_lock(home.run / "supervisor.lock", patience_s=10.0):
+    with file_lock(home.owner_lock, patience_s=10.0):
         found = private_services.prepare(home, os.environ)
         processes = applications.specs(found, plan, os.environ)
         for spec in processes[:1]:

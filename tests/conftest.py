@@ -43,12 +43,18 @@ def services() -> Iterator[RunningServices]:
     """Private TimescaleDB, Mosquitto and Redis of this run."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PARKING_")}
     environ["PARKING_RUNTIME"] = str(shared_runtime())
-    running = onebox_services.start(private_folder("home"), environ=environ)
+    running = onebox_services.start(_unused_home(), environ=environ)
     try:
         _make_template(running)
         yield running
     finally:
         onebox_services.stop(running)
+
+
+def _unused_home() -> Path:
+    """The first home that no other run on this machine uses at the moment."""
+    homes = (private_folder(f"home-{number}") for number in itertools.count(1))
+    return next(home for home in homes if not onebox_services.taken(home))
 
 
 def shared_runtime() -> Path:
@@ -105,7 +111,9 @@ def _with_database(url: str, name: str) -> str:
 def _make_template(services: RunningServices) -> None:
     assert services.admin_url is not None, "tests run against private services"
     with _admin(services) as admin:
-        stale = admin.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%%' OR datname = %s", (_TEMPLATE,))
+        stale = admin.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%%' OR datname = %s", (_TEMPLATE,)
+        )
         for (name,) in stale.fetchall():
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER parking").format(sql.Identifier(_TEMPLATE)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from onebox import credentials, ports, runtime, strays
-from onebox.home import Home
-from onebox.instance import Instance
+from onebox.home import Home, file_lock
 from onebox.processes import ProcessSpec, last_lines
 from onebox.services.broker import Broker
 from onebox.services.cache import Cache
@@ -73,6 +73,7 @@ class RunningServices:
     database_urls: Mapping[str, str]  # by process: gateway, api, worker
     admin_url: str | None  # superuser, for tests that create databases; None when the database is external
     specs: Mapping[str, ProcessSpec]
+    held: ExitStack  # keeps every other caller, and a supervisor, out of this home
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
 
@@ -120,42 +121,62 @@ def start(
 ) -> RunningServices:
     """Start the private services as children of this process, and wait until all serve. For tests and tools.
 
-    What an earlier caller left running in this home is stopped first.
+    What an earlier caller left running in this home is stopped first; a home that another living caller or
+    a supervisor uses is refused (`taken` tells).
 
     Raises:
-        InstallationError: the host cannot run them, or one did not come up (its last log lines are in the message).
+        InstallationError: the home is in use, the host cannot run them, or one did not come up (with its log).
     """
     environ = os.environ if environ is None else environ
     place = Home.from_environ(environ, home)
-    with place.locked():
-        instance = Instance.load(place)
-        if instance is not None and instance.supervisor.alive():
-            raise InstallationError(f"An instance is up in {home}; run `parking down` first.")
+    with place.locked(), ExitStack() as held:
+        place.run.mkdir(mode=0o755, exist_ok=True)
+        held.enter_context(file_lock(place.owner_lock, patience_s=0))
         strays.stop_all(place)
         services = prepare(place, environ, progress=progress, say=say)
-        specs = {spec.name: spec for spec in services.processes()}
-        urls = services.urls()
-        running = RunningServices(
-            home=home,
-            database_url=urls["database_url"],
-            redis_url=urls["redis_url"],
-            mqtt_url=urls["mqtt_url"],
-            mqtt_gateway_url=urls["mqtt_gateway_url"],
-            database_urls=services.database_urls(),
-            admin_url=services.postgres.url("postgres", "postgres_superuser") if services.postgres else None,
-            specs=specs,
-        )
+        running = _as_running(services, held.pop_all())
         try:
-            for name in specs:
-                restart(running, name, wait=False)
-            for name, spec in specs.items():
-                _wait_ready(spec, running.children[name])
+            _start_all(running)
             if services.postgres:
                 services.postgres.create_database()
         except BaseException:
             stop(running)
             raise
     return running
+
+
+def _as_running(services: Services, held: ExitStack) -> RunningServices:
+    urls = services.urls()
+    return RunningServices(
+        home=services.home.root,
+        database_url=urls["database_url"],
+        redis_url=urls["redis_url"],
+        mqtt_url=urls["mqtt_url"],
+        mqtt_gateway_url=urls["mqtt_gateway_url"],
+        database_urls=services.database_urls(),
+        admin_url=services.postgres.url("postgres", "postgres_superuser") if services.postgres else None,
+        specs={spec.name: spec for spec in services.processes()},
+        held=held,
+    )
+
+
+def _start_all(running: RunningServices) -> None:
+    for name in running.specs:
+        restart(running, name, wait=False)
+    for name, spec in running.specs.items():
+        _wait_ready(spec, running.children[name])
+
+
+def taken(home: Path) -> bool:
+    """Whether a living process runs services in this home."""
+    place = Home.from_environ({}, home)
+    if not place.owner_lock.exists():
+        return False
+    try:
+        with file_lock(place.owner_lock, patience_s=0):
+            return False
+    except InstallationError:
+        return True
 
 
 def restart(running: RunningServices, name: str, *, wait: bool = True) -> None:
@@ -182,9 +203,10 @@ def stop_one(running: RunningServices, name: str) -> None:
 
 
 def stop(running: RunningServices) -> None:
-    """Stop the services, the last started first. Repeatable."""
+    """Stop the services, the last started first, and let others use the home. Repeatable."""
     for name in reversed(list(running.children)):
         stop_one(running, name)
+    running.held.close()
 
 
 def _wait_ready(spec: ProcessSpec, child: subprocess.Popen[bytes]) -> None:
