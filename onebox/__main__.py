@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from onebox.commands import demo, doctor, instance, process, replay, seed
+from onebox.commands import dead_letters, demo, doctor, instance, process, rebuild, replay, seed
 from parking_core.errors import ParkingError
 
 _MODULES = (
@@ -16,6 +16,8 @@ _MODULES = (
     demo,
     seed,
     replay,
+    dead_letters,  # dead-letters list, show, retry
+    rebuild,
 )
 
 

@@ -1,0 +1,28 @@
+"""A dead letter that can be used after all: recorded and resolved in one transaction, or its new reason kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parking_core.flows.record_occupancy import Caution, record_occupancy
+from parking_core.store import dead_letters
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from parking_core.flows.record_occupancy import Batch, Recorded
+
+
+async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, batch: Batch) -> Recorded | None:
+    """Records what the letter says now; None when it still says nothing usable.
+
+    Of an array with good and bad elements the good ones are recorded and each bad one becomes a letter of its own.
+    """
+    async with connection.transaction():
+        if not len(batch.readings) and not batch.signs:
+            if batch.rejections:
+                await dead_letters.refuse_again(connection, letter_id, batch.rejections[0])
+            return None
+        recorded = await record_occupancy(connection, batch, Caution.POISONED)
+        await dead_letters.resolve(connection, letter_id)
+    return recorded
