@@ -134,3 +134,5 @@ class Follower:
                 return
             self._api.snapshot.apply(change)
             self._api.measures.changes.inc()
+            if self._registry is not registry:  # a cancelled read of the Redis client sometimes goes on: look here too
+                return
