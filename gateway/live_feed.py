@@ -35,7 +35,8 @@ class LiveFeed:
         self._live = live
         self._metrics = metrics
         self._pending: list[Columns] = []
-        self._pending_since_us: list[int] = []
+        self._since_us: int | None = None  # receipt of the oldest reading in _pending
+        self._applying_since_us: int | None = None
         self._observed: list[tuple[int, int]] = []
         self._missing: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -45,7 +46,8 @@ class LiveFeed:
     @property
     def oldest_us(self) -> int | None:
         """Receipt of the oldest reading that is not applied yet."""
-        return min(self._pending_since_us, default=None)
+        waiting = [us for us in (self._applying_since_us, self._since_us) if us is not None]
+        return min(waiting, default=None)
 
     def put(self, readings: Readings, received_us: int, observed: Sequence[tuple[int, int]]) -> None:
         """Takes durable readings, of which the oldest was received at `received_us`."""
@@ -55,7 +57,7 @@ class LiveFeed:
                 updates[name] = readings[name]
             updates["occurred_us"] = np.maximum(readings["occurred_us"], 0)  # unsigned on the wire
             self._pending.append(updates)
-            self._pending_since_us.append(received_us)
+            self._since_us = received_us if self._since_us is None else min(self._since_us, received_us)
             if sum(map(len, self._pending)) > COMPACT_ABOVE:
                 self._pending = [newest_a_space(np.concatenate(self._pending))]
         if len(self._observed) < MOST_OBSERVED:
@@ -96,13 +98,22 @@ class LiveFeed:
             log.warning("left readings out of the live state, the next start finds them in history")
 
     async def _apply_pending(self) -> None:
-        taken, since = len(self._pending), list(self._pending_since_us)
-        if taken:
-            updates = np.concatenate(self._pending[:taken])
-            for first in range(0, len(updates), UPDATES_A_CALL):
-                await self._live.apply(updates[first : first + UPDATES_A_CALL])
-            self._forget(taken, len(since))
-            self._metrics.live_seconds.observe(max(0.0, time.time() - min(since) / 1e6))
+        if self._pending:
+            updates, self._pending = np.concatenate(self._pending), []
+            since_us, self._since_us = self._since_us or 0, None
+            self._applying_since_us = since_us
+            try:
+                for first in range(0, len(updates), UPDATES_A_CALL):
+                    await self._live.apply(updates[first : first + UPDATES_A_CALL])
+            except BaseException:
+                # Applying some of them again is harmless.
+                self._pending.insert(0, updates)
+                self._since_us = since_us
+                raise
+            finally:
+                self._applying_since_us = None
+            self._metrics.live_seconds.observe(max(0.0, time.time() - since_us / 1e6))
+            self._metrics.live_waiting.set(sum(map(len, self._pending)))
         if self._observed:
             observed = np.array(self._observed, "u4")
             columns = np.zeros(len(observed), OBSERVED_SEQ)
@@ -115,13 +126,6 @@ class LiveFeed:
         if not self._pending and not self._observed:
             self._work.clear()
             self._idle.set()
-
-    def _forget(self, arrays: int, receipts: int) -> None:
-        # put() may have compacted everything into one array while a call was under way; applying again is harmless.
-        if len(self._pending) >= arrays:
-            del self._pending[:arrays]
-            del self._pending_since_us[:receipts]
-        self._metrics.live_waiting.set(sum(map(len, self._pending)))
 
 
 def newest_a_space(updates: Columns) -> Columns:

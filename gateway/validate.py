@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 
 from gateway.decoders.native import decoder as native
 from parking_core.readings import READING, Readings, Reason, Rejection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.messages import RawMessage
     from parking_core.settings import ClockWindow
     from parking_core.store.devices import Device, DeviceRegistry
+
+log = structlog.get_logger()
 
 _SECOND_US = 1_000_000
 # The registry may be older than a device that was registered a moment ago: worth a second look.
@@ -77,6 +80,33 @@ class Validator:
     def sort(self, messages: Sequence[RawMessage]) -> Sorted:
         """Sorts messages into readings, signs of life and rejections."""
         into = _Sorting()
+        try:
+            self._sort(messages, into)
+        except Exception as error:  # supervisor: one message that a decoder cannot stand must not stop all others
+            log.exception("decoder failed", error=repr(error))
+            into = self._sort_one_by_one(messages)
+        return Sorted(
+            readings=self._columns(into.rows),
+            sources=into.sources,
+            heard_us=into.heard_us,
+            online=into.online,
+            explicit=frozenset(into.explicit),
+            observed_seqs=into.observed_seqs,
+            rejections=into.rejections,
+        )
+
+    def _sort_one_by_one(self, messages: Sequence[RawMessage]) -> _Sorting:
+        into = _Sorting()
+        for message in messages:
+            try:
+                self._sort([message], _Sorting())
+            except Exception as error:  # supervisor: names the message, keeps it, goes on
+                into.reject(message, Reason.DECODER_FAILED, repr(error))
+            else:
+                self._sort([message], into)
+        return into
+
+    def _sort(self, messages: Sequence[RawMessage], into: _Sorting) -> None:
         routes = self._routes
         for message in messages:
             route = routes.get(message.topic) or self._route(message, into)
@@ -89,15 +119,6 @@ class Validator:
                 _heartbeat(message, device, into)
             else:
                 _status(message, device, into)
-        return Sorted(
-            readings=self._columns(into.rows),
-            sources=into.sources,
-            heard_us=into.heard_us,
-            online=into.online,
-            explicit=frozenset(into.explicit),
-            observed_seqs=into.observed_seqs,
-            rejections=into.rejections,
-        )
 
     def _route(self, message: RawMessage, into: _Sorting) -> tuple[Device, Kind] | None:
         """Device and kind of a topic that was not seen before, or a rejection."""

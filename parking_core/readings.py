@@ -49,6 +49,7 @@ class Reason(StrEnum):
     UNKNOWN_SPACE = "unknown_space"  # also: a device of many spaces left the space out
     FOREIGN_SPACE = "foreign_space"  # the space exists, but is not this device's
     UNSUPPORTED_KIND = "unsupported_kind"
+    DECODER_FAILED = "decoder_failed"  # a defect of ours: the message is kept until it is mended
     REFUSED_BY_DATABASE = "refused_by_database"
 
 

@@ -174,16 +174,24 @@ redis.register_function('parking_pulse', function(keys, args)
     return 1
 end)
 
--- ARGV[1]: the new epoch. The state prepared under :next becomes the live one.
+-- ARGV[1]: the new epoch, also the suffix of the prepared state, which becomes the live one.
+-- Refused (0) where another rebuild was faster: gateways already apply to its state, which is newer.
 redis.register_function('parking_install', function(keys, args)
+    local first = redis.call('EXISTS', EPOCH) == 0
     for _, key in ipairs({SPACES, OCCUPIED, KNOWN}) do
-        if redis.call('EXISTS', key .. ':next') == 1 then
-            redis.call('RENAME', key .. ':next', key)
+        local prepared = key .. ':' .. args[1]
+        if not first then
+            redis.call('DEL', prepared)
+        elseif redis.call('EXISTS', prepared) == 1 then
+            redis.call('RENAME', prepared, key)
+            redis.call('PERSIST', key)
         else
             redis.call('DEL', key)
         end
     end
-    redis.call('SET', EPOCH, args[1])
-    announce('e', args[1])
-    return 1
+    if first then
+        redis.call('SET', EPOCH, args[1])
+        announce('e', args[1])
+    end
+    return first and 1 or 0
 end)

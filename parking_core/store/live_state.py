@@ -42,6 +42,7 @@ LOT = np.dtype([("lot_id", ">u4"), ("occupied", ">u4"), ("known", ">u4")])
 _LIBRARY = (Path(__file__).parent / "live_state.lua").read_text("utf-8")
 _VERSION = hashlib.sha256(_LIBRARY.encode()).hexdigest()[:12]
 _PAIRS_A_CALL = 5000  # keeps one HSET of a rebuild near a millisecond
+_PREPARED_S = 600  # what a rebuild leaves behind when it is killed goes away by itself
 _BLOCK_MS = 1000  # how long follow() waits for a change before it looks again
 _CHANGES_A_READ = 500
 
@@ -116,25 +117,25 @@ class LiveState:
 
     async def begin_rebuild(self) -> None:
         """From here on nothing is applied until `finish_rebuild`; gateways keep what they have pending."""
-        await self._redis.delete(
-            "parking:epoch", "parking:spaces:next", "parking:lots:occupied:next", "parking:lots:known:next"
-        )
+        await self._redis.delete("parking:epoch")
 
-    async def finish_rebuild(self, spaces: Columns, lot_ids: np.ndarray[Any, np.dtype[np.int32]]) -> str:
-        """Installs `spaces` (SPACE), whose lots are `lot_ids` row by row, as the live state; gives the new epoch."""
+    async def finish_rebuild(self, spaces: Columns, lot_ids: np.ndarray[Any, np.dtype[np.int32]]) -> bool:
+        """Installs `spaces` (SPACE), whose lots are `lot_ids` row by row, as the live state.
+
+        False where another rebuild, begun at the same time, was faster: its state stays.
+        """
         records = np.zeros(len(spaces), SPACE_RECORD)
         for name in ("occurred_us", "seq", "occupied", "known"):
             records[name] = spaces[name]
         packed = records.tobytes()
         size = SPACE_RECORD.itemsize
         fields = {int(space): packed[i * size : (i + 1) * size] for i, space in enumerate(spaces["space_id"])}
-        await self._write("parking:spaces:next", fields)
         known = spaces["known"] == 1
-        await self._write("parking:lots:known:next", _count(lot_ids[known]))
-        await self._write("parking:lots:occupied:next", _count(lot_ids[known & (spaces["occupied"] == 1)]))
         epoch = uuid.uuid4().hex
-        await self._call("parking_install", epoch.encode())
-        return epoch
+        await self._write(f"parking:spaces:{epoch}", fields)
+        await self._write(f"parking:lots:known:{epoch}", _count(lot_ids[known]))
+        await self._write(f"parking:lots:occupied:{epoch}", _count(lot_ids[known & (spaces["occupied"] == 1)]))
+        return await self._call("parking_install", epoch.encode()) == 1
 
     async def load(self) -> LiveImage:
         """The whole state. Changes after `last_id` come from `follow(image)`."""
@@ -183,6 +184,7 @@ class LiveState:
         pairs = list(fields.items())
         for first in range(0, len(pairs), _PAIRS_A_CALL):
             await self._redis.hset(key, mapping=dict(pairs[first : first + _PAIRS_A_CALL]))
+        await self._redis.expire(key, _PREPARED_S)
 
     async def _call(self, function: str, *arguments: bytes) -> int:
         answer = int(await self._answer(function, *arguments))
