@@ -25,6 +25,7 @@ _SHOWN_BAD_ROWS = 20
 _PLACE = (31.53, 120.27)  # a lot that only a replay knows stands in the middle of the district
 _YEAR_S = 365 * 86_400
 _DAY_S = 86_400
+_REGISTRY_SEEN_S = 3.0  # gateways look for changes every 2.5 s at the latest; new devices they look up at once
 
 
 def register(app: typer.Typer) -> None:
@@ -173,7 +174,11 @@ def _register(database_url: str, lot: str, spaces: Sequence[str], bounds_s: tupl
         spaces=[SpaceRecord(space) for space in spaces],
         devices=[DeviceRecord(codes[space], space=space) for space in spaces],
     )
-    return register_recorded_lot(database_url, record, bounds_s)
+    registered = register_recorded_lot(database_url, record, bounds_s)
+    if registered.known_clocks_moved:
+        typer.echo("Waiting until the gateways have seen the new clock windows ...", err=True)
+        time.sleep(_REGISTRY_SEEN_S)
+    return registered.watchers
 
 
 def _known(database_url: str, lot: str, spaces: Sequence[str]) -> dict[str, str]:

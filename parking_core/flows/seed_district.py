@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -31,8 +32,16 @@ def seed_district(
         return write_district(connection, district, on_rows)
 
 
-def register_recorded_lot(database_url: str, lot: LotRecord, clock_s: tuple[int, int] | None) -> dict[str, str]:
-    """Makes sure that a lot, its bays and a device for each exist; gives the device of each bay of `lot`.
+@dataclass(frozen=True, slots=True)
+class RecordedLot:
+    """A lot that recorded sessions can be replayed into."""
+
+    watchers: dict[str, str]  # code of the device of each bay
+    known_clocks_moved: bool  # devices that gateways knew already got another clock window
+
+
+def register_recorded_lot(database_url: str, lot: LotRecord, clock_s: tuple[int, int]) -> RecordedLot:
+    """Makes sure that a lot, its bays and a device for each exist.
 
     What is known already stays, except that `clock_s` (earliest, latest; seconds relative to the first receipt) becomes
     the clock window of those devices.
@@ -42,7 +51,7 @@ def register_recorded_lot(database_url: str, lot: LotRecord, clock_s: tuple[int,
         InvalidInputError: a code belongs to a device of another lot, or the database refuses a row.
     """
     with _registry(database_url) as connection:
-        add_recorded_lot(connection, lot)
+        new = add_recorded_lot(connection, lot)
         known = watchers_of(connection, lot.code)
         watchers = {space.code: device for space in lot.spaces if (device := known[space.code]) is not None}
         missing = [space.code for space in lot.spaces if space.code not in watchers]
@@ -50,9 +59,8 @@ def register_recorded_lot(database_url: str, lot: LotRecord, clock_s: tuple[int,
             raise InvalidInputError(
                 f"Space {missing[0]} of lot {lot.code} got no device: its code is taken in another lot; choose another --lot."
             )
-        if clock_s is not None:
-            widen_clocks(connection, lot.code, sorted(set(watchers.values())), clock_s)
-        return watchers
+        moved = widen_clocks(connection, lot.code, sorted(set(watchers.values())), clock_s)
+        return RecordedLot(watchers, known_clocks_moved=moved > new)
 
 
 def known_watchers(database_url: str, lot: str) -> dict[str, str | None]:

@@ -182,19 +182,27 @@ def watchers_of(connection: Connection, lot: str) -> dict[str, str | None]:
     return dict(connection.execute(_WATCHERS, (lot,)).fetchall())
 
 
-def add_recorded_lot(connection: Connection, lot: LotRecord) -> None:
-    """Adds a lot, its bays and its one-bay devices where they are missing; known rows are left alone."""
+def add_recorded_lot(connection: Connection, lot: LotRecord) -> int:
+    """Adds a lot, its bays and its one-bay devices where they are missing; known rows are left alone.
+
+    Gives the number of new devices.
+    """
     connection.execute(_ADD_LOT, (lot.code, lot.name, lot.kind, lot.lat, lot.lon))
     connection.execute(_ADD_SPACES, ([space.code for space in lot.spaces], lot.code))
     known = watchers_of(connection, lot.code)
     new = [device for device in lot.devices if device.space is not None and known[device.space] is None]
-    connection.execute(_ADD_DEVICES, ([device.code for device in new], [device.space for device in new], lot.code))
+    codes, spaces = [device.code for device in new], [device.space for device in new]
+    return connection.execute(_ADD_DEVICES, (codes, spaces, lot.code)).rowcount
 
 
-def widen_clocks(connection: Connection, lot: str, devices: list[str], bounds_s: tuple[int, int]) -> None:
-    """Lets some devices of a lot report times within `bounds_s`, seconds relative to the first receipt."""
+def widen_clocks(connection: Connection, lot: str, devices: list[str], bounds_s: tuple[int, int]) -> int:
+    """Lets some devices of a lot report times within `bounds_s`, seconds relative to the first receipt.
+
+    Gives the number of devices that had other bounds.
+    """
     earliest, latest = bounds_s
-    connection.execute(_WIDEN_CLOCKS, {"earliest": earliest, "latest": latest, "lot": lot, "devices": devices})
+    wanted = {"earliest": earliest, "latest": latest, "lot": lot, "devices": devices}
+    return connection.execute(_WIDEN_CLOCKS, wanted).rowcount
 
 
 def write_district(connection: Connection, district: District, on_rows: Callable[[str, int], None]) -> dict[str, int]:
