@@ -139,9 +139,10 @@ def _compute(
     # A bucket that is not over is computed again when it is, also for events that lie ahead of our clock.
     started = ~over & (alive | np.isin(keys, dirty))
     rollups.move_frontiers(connection, rows["lot_id"][started], rows["bucket_us"][started])
-    flows_on = moved[last] & (rows["bucket_us"][last] + BUCKET_US < now_us)
-    following, resting = last[flows_on & alive[last]], last[flows_on & ~alive[last]]
-    later = rollups.rest(connection, rows["lot_id"][resting], rows["bucket_us"][resting] + BUCKET_US)
+    following = last[moved[last] & alive[last] & (rows["bucket_us"][last] + BUCKET_US < now_us)]
+    resting = last[moved[last] & ~alive[last]]
+    until = rows["bucket_us"][resting] + np.where(over[resting], BUCKET_US, 0)
+    later = rollups.rest(connection, rows["lot_id"][resting], until)
     return int(write.sum()), np.union1d(keys[following] + 1, later)
 
 

@@ -102,7 +102,7 @@ WHERE rollup_frontiers.complete_until < excluded.complete_until
 _REST = """
 DELETE FROM rollup_frontiers AS frontier
 USING unnest(%(lots)s::integer[], %(until)s::timestamptz[]) AS rest (lot_id, until)
-WHERE frontier.lot_id = rest.lot_id AND frontier.complete_until <= rest.until
+WHERE frontier.lot_id = rest.lot_id AND frontier.complete_until < rest.until
 """
 _NEXT_ROWS = """
 SELECT wanted.lot_id, (SELECT min(bucket) FROM lot_rollups_5m
@@ -202,7 +202,7 @@ def move_frontiers(connection: Connection, lot_ids: Integers, until_us: Integers
 
 
 def rest(connection: Connection, lot_ids: Integers, until_us: Integers) -> Integers:
-    """The lots are followed no further after `until_us`; gives the keys of their next later rows, where there are any."""
+    """The lots are not followed from before `until_us`; gives the keys of their next rows from there, where there are any."""
     if not len(lot_ids):
         return np.zeros(0, np.int64)
     connection.execute(_REST, _lots_and("until", lot_ids, until_us))
