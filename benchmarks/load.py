@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from urllib.parse import unquote, urlsplit
 
 import uvloop
 
-PIECE = 100  # messages a write
+Piece = tuple[bytes, int]  # bytes of one write, messages in it
 PUBACK_BYTES = 4
+PATIENCE_S = 60.0  # without any acknowledgement
 LAST_PACKET_ID = 65_535
 
 
@@ -56,9 +58,9 @@ def connect_packet(client_id: str, username: str | None, password: str | None) -
     return bytes([0x10, len(body)]) + body
 
 
-def pieces(senders: list[Sender], messages: int, now_ms: int) -> list[bytes]:
-    """All messages, each device in turn with rising numbers and times."""
-    packed: list[bytes] = []
+def pieces(senders: list[Sender], messages: int, now_ms: int, size: int) -> list[Piece]:
+    """All messages, each device in turn with rising numbers and times, `size` of them a piece."""
+    packed: list[Piece] = []
     piece: list[bytes] = []
     for number in range(messages):
         sender = senders[number % len(senders)]
@@ -70,11 +72,11 @@ def pieces(senders: list[Sender], messages: int, now_ms: int) -> list[bytes]:
             seq,
         )
         piece.append(publish_packet(sender.topic, payload, number % LAST_PACKET_ID + 1))
-        if len(piece) == PIECE:
-            packed.append(b"".join(piece))
+        if len(piece) == size:
+            packed.append((b"".join(piece), size))
             piece = []
     if piece:
-        packed.append(b"".join(piece))
+        packed.append((b"".join(piece), len(piece)))
     return packed
 
 
@@ -85,6 +87,7 @@ class _Client(asyncio.Protocol):
         self.progress = asyncio.Event()
         self._hello = hello
         self._rest = 0
+        self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
@@ -101,22 +104,28 @@ class _Client(asyncio.Protocol):
         self.acked += whole
         self.progress.set()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self.progress.set()
 
-async def _send(client: _Client, packed: list[bytes], window: int, rate: float) -> None:
+    async def more(self) -> None:
+        """Returns when further messages were acknowledged."""
+        self.progress.clear()
+        await asyncio.wait_for(self.progress.wait(), PATIENCE_S)
+        assert not self.lost, "the broker closed the connection"
+
+
+async def _send(client: _Client, packed: list[Piece], window: int, rate: float) -> None:
     started, sent = time.perf_counter(), 0
-    for piece in packed:
+    for piece, count in packed:
         while sent - client.acked > window:
-            client.progress.clear()
-            await client.progress.wait()
+            await client.more()
         if rate and (ahead := sent / rate - (time.perf_counter() - started)) > 0:
             await asyncio.sleep(ahead)
         client.transport.write(piece)
-        sent += PIECE
-    while client.acked < min(sent, len(packed) * PIECE) and not client.transport.is_closing():
-        client.progress.clear()
-        await asyncio.wait_for(client.progress.wait(), 60)
-        if client.acked > sent - PIECE:
-            break
+        sent += count
+    while client.acked < sent:
+        await client.more()
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -126,7 +135,12 @@ async def main(arguments: argparse.Namespace) -> None:
     senders = [Sender(topic.encode(), space.encode()) for topic, space in listed]
     share = -(-arguments.messages // arguments.connections)
     packed = [
-        pieces(senders[index :: arguments.connections], min(share, arguments.messages - index * share), int(time.time() * 1000))
+        pieces(
+            senders[index :: arguments.connections],
+            max(0, min(share, arguments.messages - index * share)),
+            int(time.time() * 1000),
+            arguments.piece,
+        )
         for index in range(arguments.connections)
     ]
     clients = []
@@ -136,13 +150,16 @@ async def main(arguments: argparse.Namespace) -> None:
         _, client = await asyncio.get_running_loop().create_connection(lambda hello=hello: _Client(hello), parts.hostname, parts.port)  # type: ignore[misc]  # bound per client
         await client.ready
         clients.append(client)
-    started = time.time()
+    if arguments.wait:
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+    spent, started = time.process_time(), time.time()
     sending = [
         _send(client, mine, arguments.window, arguments.rate / arguments.connections)
         for client, mine in zip(clients, packed, strict=True)
     ]
     await asyncio.gather(*sending)
-    print(json.dumps({"started": started, "ended": time.time(), "cpu_s": time.process_time()}))
+    print(json.dumps({"started": started, "ended": time.time(), "cpu_s": time.process_time() - spent}), flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -154,6 +171,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--window", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=0.0, help="messages a second; 0: as fast as the broker takes them")
+    parser.add_argument("--piece", type=int, default=100, help="messages a write")
+    parser.add_argument("--wait", action="store_true", help="when everything is packed say so, and wait for a line of input")
     return parser.parse_args()
 
 

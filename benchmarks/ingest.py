@@ -1,0 +1,231 @@
+"""Device → broker → commit → PUBACK at QoS 1, ours beside peers that do less, on the same broker and database server.
+
+    load (own process) ──► Mosquitto ──► gateway ──► TimescaleDB            all of them on the cores of this machine
+                                            └──► Redis      worker ──► rollups
+
+The rate is messages / (last commit - first message sent), and counts only when the table holds exactly as many rows as
+messages were sent. Ours ends when the gateway says that all are durable (asked 20 times a second: at most 50 ms too
+late); a peer ends at the newest `recorded_at` (its commit is later, so this is in the peer's favour).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from psycopg import sql
+
+from benchmarks.peers import mq_bridge_route
+from benchmarks.stage import INSTANCE, LOTS, SPACES, Running, cpu_s, end_session, seed, wait_until
+from benchmarks.table import Row
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from benchmarks.stage import Database, Stage
+
+PEER_MESSAGES = 100_000  # a slower peer's rate needs no million to be seen
+WARM_UP = 5_000
+BAR_RATE, BAR_RATIO, BAR_CPU_US, BAR_RSS_MB = 30_000, 3.0, 12.0, 250.0
+_SAMPLE_S = 0.1
+_PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run gave."""
+
+    name: str
+    messages: int
+    rate: float  # messages a second
+    cpu_us: dict[str, float]  # CPU a message, by process
+    batch: float = 0.0  # messages a transaction; 0: not known
+    rss_mb: tuple[float, ...] = ()  # at 25, 50, 75, 100 % of the messages, then the largest of all
+    rollups: int = 0  # rows of lot_rollups_5m made during the run
+
+    @property
+    def subscriber_us(self) -> float:
+        """CPU a message of what stands between broker and database."""
+        return self.cpu_us["subscriber"]
+
+
+class _Memory:
+    """Resident memory of a process against its progress, sampled in a thread."""
+
+    def __init__(self, pid: int, done: Callable[[], float]) -> None:
+        self._process = psutil.Process(pid)
+        self._done = done
+        self._samples: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.5):
+            try:
+                self._samples.append((self._done(), self._process.memory_info().rss / 1e6))
+            except psutil.NoSuchProcess:
+                return
+
+    def quarters(self, messages: int) -> tuple[float, ...]:
+        """MB when a quarter, half, three quarters and all were done, and the most."""
+        self._stop.set()
+        self._thread.join()
+        if not self._samples:
+            return ()
+        marks = [
+            next((mb for done, mb in self._samples if done >= messages * part), self._samples[-1][1])
+            for part in (0.25, 0.5, 0.75, 1.0)
+        ]
+        return (*marks, max(mb for _, mb in self._samples))
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """CPU seconds at one moment."""
+
+    services: dict[str, float]
+    others: dict[str, float]
+
+    @classmethod
+    def now(cls, stage: Stage, processes: dict[str, Running]) -> _Spent:
+        return cls(stage.service_cpu_s(), {name: cpu_s(one.child.pid) for name, one in processes.items()})
+
+    def since(self, before: _Spent, load_s: float, messages: int) -> dict[str, float]:
+        """Microseconds a message, by process."""
+        now = self.services | self.others
+        then = before.services | before.others
+        spent = {name: (value - then[name]) / messages * 1e6 for name, value in now.items()}
+        return spent | {"load": load_s / messages * 1e6}
+
+
+def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS) -> Run:
+    """The whole system: validation, live state, dirty buckets, and the worker that rolls them up meanwhile."""
+    with stage.database() as database, tempfile.TemporaryDirectory() as folder:
+        devices = seed(database, Path(folder), spaces, lots)
+        processes = stage.start_system(database, "gateway", "worker")
+        gateway = processes["gateway"]
+        try:
+            _warm_up(stage, devices, database, "occupancy_events", gateway)
+            before_rows, before = database.count(), gateway.metrics()
+            done_before = before["gateway_messages_total"]
+
+            def done() -> float:
+                return gateway.metrics().get("gateway_messages_total", 0.0) - done_before
+
+            load = _ready(stage.load(devices, messages))
+            memory = _Memory(gateway.child.pid, done)
+            spent = _Spent.now(stage, processes)
+            _go(load)
+            wait_until(lambda: done() >= messages, gateway, _PATIENCE_S)
+            ended = time.time()
+            sent = _result(load)
+            cpu = _Spent.now(stage, processes).since(spent, sent["cpu_s"], messages)
+            after = gateway.metrics()
+            _require_exactly(database, "occupancy_events", before_rows + messages)
+            return Run(
+                "parking gateway",
+                messages,
+                messages / (ended - sent["started"]),
+                {"subscriber": cpu.pop("gateway"), **cpu},
+                messages / (after["gateway_batch_messages_count"] - before["gateway_batch_messages_count"]),
+                memory.quarters(messages),
+                database.count("lot_rollups_5m"),
+            )
+        finally:
+            stage.stop_children()
+            end_session(stage.services.mqtt_gateway_url, f"parking-gateway-{INSTANCE}")
+
+
+def aiomqtt_sqlalchemy(stage: Stage, messages: int) -> Run:
+    """Peer (a), into our hypertable with ON CONFLICT DO NOTHING."""
+    return _peer(stage, messages, "aiomqtt + SQLAlchemy", "benchmarks.peers.aiomqtt_sqlalchemy", [], "occupancy_events")
+
+
+def mq_bridge(stage: Stage, messages: int, mode: str, options: dict[str, int] | None = None) -> Run:
+    """Peer (b) in one of its modes."""
+    table = "occupancy_events" if mode == "on_conflict" else mq_bridge_route.PLAIN_TABLE
+    arguments = ["--mode", mode, "--options", json.dumps(options or {})]
+    try:
+        return _peer(stage, messages, f"mq-bridge {mode}", "benchmarks.peers.mq_bridge_route", arguments, table)
+    finally:
+        end_session(stage.services.mqtt_gateway_url, mq_bridge_route.CLIENT_ID)
+
+
+def _peer(stage: Stage, messages: int, name: str, module: str, arguments: list[str], table: str) -> Run:
+    with stage.database() as database, tempfile.TemporaryDirectory() as folder:
+        devices = seed(database, Path(folder))
+        with database.connect() as connection:
+            connection.execute(mq_bridge_route.CREATE_PLAIN)
+        urls = ["--mqtt", stage.services.mqtt_gateway_url, "--database", database.owner_url]
+        peer = stage.start(module, [*arguments, *urls], {})
+        try:
+            _warm_up(stage, devices, database, table, peer)
+            before_rows = database.count(table)
+            load = _ready(stage.load(devices, messages))
+            memory = _Memory(peer.child.pid, lambda: 0.0)
+            spent = _Spent.now(stage, {"subscriber": peer})
+            _go(load)
+            sent = _result(load)
+            wait_until(lambda: database.count(table) >= before_rows + messages, peer, _PATIENCE_S)
+            cpu = _Spent.now(stage, {"subscriber": peer}).since(spent, sent["cpu_s"], messages)
+            _require_exactly(database, table, before_rows + messages)
+            rate = messages / (_newest(database, table) - sent["started"])
+            return Run(name, messages, rate, cpu, rss_mb=memory.quarters(messages))
+        finally:
+            stage.stop_children()
+
+
+def _warm_up(stage: Stage, devices: Path, database: Database, table: str, running: Running) -> None:
+    """Sends until messages arrive: a peer does not say when it has subscribed."""
+    deadline = time.monotonic() + 60
+    while True:
+        load = _ready(stage.load(devices, WARM_UP))
+        _go(load)
+        _result(load)
+        seen, still = -1, database.count(table)
+        while seen != still:
+            time.sleep(1.0)
+            seen, still = still, database.count(table)
+        if still:
+            return
+        if running.child.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{running.name} stores nothing; see its log in {stage.services.home / 'logs'}.")
+
+
+def _ready(load: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    assert load.stdout
+    assert load.stdout.readline() == b"ready\n", "the load generator did not start"
+    return load
+
+
+def _go(load: subprocess.Popen[bytes]) -> None:
+    assert load.stdin
+    load.stdin.write(b"\n")
+    load.stdin.flush()
+
+
+def _result(load: subprocess.Popen[bytes]) -> dict[str, float]:
+    out, _ = load.communicate(timeout=_PATIENCE_S)
+    result: dict[str, float] = json.loads(out.splitlines()[-1])
+    return result
+
+
+def _newest(database: Database, table: str) -> float:
+    with database.connect() as connection:
+        query = sql.SQL("SELECT extract(epoch FROM max(recorded_at))::float8 FROM {}").format(sql.Identifier(table))
+        row = connection.execute(query).fetchone()
+    assert row
+    return float(row[0])
+
+
+def _require_exactly(database: Database, table: str, rows: int) -> None:
+    found = database.count(table)
+    assert found == rows, f"{table} holds {found} rows and should hold {rows}"
