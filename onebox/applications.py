@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from onebox import ports
-from onebox.home import ServiceUser, user_name
+from onebox.home import WORK_FOLDER, ServiceUser, user_name
 from onebox.processes import ProcessSpec
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 CODE_ROOT = Path(__file__).resolve().parent.parent  # the folder of the import roots, installed or a checkout
 _WORKER_SETTLES_S = 1.0  # it listens nowhere: having lived so long, it did not fail at once
-WORK_FOLDER = "run/work"  # current folder of the platform's processes
 _PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _CAN_IMPORT = "import api, gateway, parking_core.settings, psycopg, worker"
 

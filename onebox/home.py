@@ -19,6 +19,7 @@ from parking_core.errors import InstallationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+WORK_FOLDER = "run/work"  # current folder of the platform's processes
 _LOCK_PATIENCE_S = 900.0  # a first `up` may download for minutes; a second one waits for it instead of failing
 _FOLDERS_OF_THE_SERVICE_USER = ("postgres", "mosquitto", "redis", "logs", "run/sockets")
 

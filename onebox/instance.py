@@ -45,7 +45,7 @@ class Plan:
     http_port: int = 0  # 0: not chosen yet
 
     def fulfils(self, wanted: Plan) -> bool:
-        """Whether an instance of this plan is what is wanted."""
+        """Whether an instance of this plan runs the processes that are wanted."""
         return self.services_only == wanted.services_only and (self.services_only or self.gateways == wanted.gateways)
 
 

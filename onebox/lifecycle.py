@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onebox import ports, services, strays, supervisor
-from onebox.instance import Instance, Phase, Plan
+from onebox.instance import Instance, Phase, Plan, State
 from onebox.processes import Identity, last_lines, stop, wait_gone
 from parking_core.errors import InstallationError, SettingsError
 
@@ -41,7 +41,7 @@ def start(
     with home.locked():
         current = Instance.load(home)
         if current is not None and current.supervisor.alive():
-            if current.phase in {Phase.RUNNING, Phase.STARTING} and current.plan.fulfils(wanted):
+            if current.phase in {Phase.RUNNING, Phase.STARTING} and fulfils(current, wanted, environ):
                 return wait_ready(home, say), False
             say("stopping what runs with other options")
         halt(home)
@@ -55,6 +55,29 @@ def start(
             raise
 
 
+def fulfils(current: Instance, wanted: Plan, environ: Mapping[str, str]) -> bool:
+    """Whether the running instance is what is wanted: its processes, its port if one is named, its external services."""
+    external = {process.name for process in current.processes if process.state is State.EXTERNAL}
+    for name, variable in services.URL_VARIABLES.items():
+        url = current.urls[variable.removeprefix("PARKING_").lower()] if name in external else ""
+        if (environ.get(variable) or "") != url:
+            return False
+    port = wanted.http_port or port_of_environ(environ)
+    return current.plan.fulfils(wanted) and (wanted.services_only or port in {0, current.plan.http_port})
+
+
+def port_of_environ(environ: Mapping[str, str]) -> int:
+    """PARKING_HTTP_PORT, 0 when it is not set.
+
+    Raises:
+        SettingsError: it is no port.
+    """
+    text = environ.get("PARKING_HTTP_PORT") or "0"
+    if not text.isdecimal() or int(text) > _HIGHEST_PORT:
+        raise SettingsError(f"PARKING_HTTP_PORT is {text!r}; give a port number such as {DEFAULT_HTTP_PORT}.")
+    return int(text)
+
+
 def choose_http_port(home: Home, wanted: int, environ: Mapping[str, str]) -> int:
     """Port of the API: the one asked for (`wanted`, else PARKING_HTTP_PORT), else 8000, else a free one.
 
@@ -62,10 +85,7 @@ def choose_http_port(home: Home, wanted: int, environ: Mapping[str, str]) -> int
         InstallationError: the port asked for is taken.
         SettingsError: PARKING_HTTP_PORT is no port.
     """
-    text = environ.get("PARKING_HTTP_PORT") or "0"
-    if not wanted and (not text.isdecimal() or int(text) > _HIGHEST_PORT):
-        raise SettingsError(f"PARKING_HTTP_PORT is {text!r}; give a port number such as {DEFAULT_HTTP_PORT}.")
-    asked = wanted or int(text)
+    asked = wanted or port_of_environ(environ)
     if asked and not ports.is_free(asked):
         raise InstallationError(
             f"Port {asked} of 127.0.0.1 is taken; stop its program or set PARKING_HTTP_PORT to another."

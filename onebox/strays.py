@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onebox.applications import WORK_FOLDER
+from onebox.home import WORK_FOLDER
 from onebox.processes import Identity, stop
 
 if TYPE_CHECKING:

@@ -106,8 +106,7 @@ class Supervisor:
         except ParkingError as error:
             self._problem = str(error)
             _log.error("start failed: %s", error)
-        except Exception as error:
-            # Whatever it is, nothing that was started may stay behind.
+        except Exception as error:  # supervisor: nothing that was started may stay behind
             self._problem = f"The start failed unexpectedly: {error!r}; see {self.home.logs / 'supervisor.log'}."
             _log.exception("start failed")
         self._stop_all()
@@ -117,7 +116,7 @@ class Supervisor:
         """A full disk or a moment without memory must not end the one process that heals the others."""
         try:
             self._tick()
-        except Exception:
+        except Exception:  # supervisor: keeps the one process alive that heals the others
             _log.exception("a look at the processes failed; looking again")
             time.sleep(_FIRST_PAUSE_S)
 

@@ -179,6 +179,19 @@ def test_http_port_asked_for_and_taken_is_an_error_otherwise_another_is_chosen(
         lifecycle.choose_http_port(home, 0, {"PARKING_HTTP_PORT": "eight"})
 
 
+def test_an_instance_that_is_up_is_kept_only_if_it_is_what_was_asked_for() -> None:
+    running = _instance(_here(), ProcessState("postgres", State.RUNNING, 1, 1), ProcessState("redis", State.EXTERNAL))
+    redis = {"PARKING_REDIS_URL": running.urls["redis_url"]}
+    assert lifecycle.fulfils(running, Plan(), redis)
+    assert lifecycle.fulfils(running, Plan(http_port=8000), redis)
+    assert not lifecycle.fulfils(running, Plan(http_port=8010), redis)
+    assert not lifecycle.fulfils(running, Plan(), {**redis, "PARKING_HTTP_PORT": "8010"})
+    assert not lifecycle.fulfils(running, Plan(gateways=2), redis)
+    assert not lifecycle.fulfils(running, Plan(services_only=True), redis)
+    assert not lifecycle.fulfils(running, Plan(), {})
+    assert not lifecycle.fulfils(running, Plan(), {**redis, "PARKING_DATABASE_URL": "postgresql://elsewhere/x"})
+
+
 def test_default_home_is_the_users_own_or_one_the_service_user_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_root({"XDG_DATA_HOME": "/data"}) == Path("/var/lib/parking")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from onebox import strays
-from onebox.applications import WORK_FOLDER, caller
-from onebox.home import Home
+from onebox.applications import caller
+from onebox.home import WORK_FOLDER, Home
 from onebox.instance import Instance, Phase, Plan, State
 from onebox.processes import Identity, ProcessSpec
 from onebox.services import Services
