@@ -53,6 +53,7 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts of strangers
         redoc_url=None,
+        redirect_slashes=False,  # one address a resource; a redirect would name this host to the world
     )
     app.state.hub = hub
     app.router.route_class = DirectRoute

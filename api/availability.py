@@ -6,6 +6,7 @@ from datetime import datetime  # noqa: TC003  # msgspec reads the annotation at 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from fastapi import Request, Response  # noqa: TC002  # FastAPI reads annotations at run time
 from msgspec import Meta
 
 from api.answers import answer
@@ -15,7 +16,7 @@ from api.query import InvalidQueryError, ParameterProblem, parse_query
 from parking_core.places import from_gcj02
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter, Request, Response
+    from fastapi import APIRouter
 
     from api.board import Board
     from api.snapshot import Snapshot

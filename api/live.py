@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
+from fastapi import Request  # noqa: TC002  # FastAPI reads annotations at run time
 from msgspec import Meta
 from starlette.responses import Response
 
@@ -22,7 +23,7 @@ from api.problems import problem
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter, Request
+    from fastapi import APIRouter
     from starlette.types import Receive, Scope, Send
 
     from api.board import Board
