@@ -133,13 +133,18 @@ def base_environment(environ: Mapping[str, str], services: Services) -> dict[str
     urls = services.urls()
     return {
         **passed,
-        "PYTHONPATH": str(CODE_ROOT),
+        "PYTHONPATH": python_path(environ),
         "PYTHONUNBUFFERED": "1",
         "PARKING_HOME": str(services.home.root),
         "PARKING_REDIS_URL": urls["redis_url"],
         # Only the gateway speaks MQTT: the others get the address without a credential.
         "PARKING_MQTT_URL": without_credential(urls["mqtt_gateway_url"]),
     }
+
+
+def python_path(environ: Mapping[str, str]) -> str:
+    """Import path of a child: this code first, then what the caller's own path names."""
+    return os.pathsep.join(path for path in (str(CODE_ROOT), environ.get("PYTHONPATH")) if path)
 
 
 def without_credential(url: str) -> str:

@@ -272,7 +272,7 @@ def spawn_detached(home: Home, plan: Plan, environ: Mapping[str, str]) -> int:
         user=applications.caller(),
         env={
             **environ,
-            "PYTHONPATH": str(applications.CODE_ROOT),
+            "PYTHONPATH": applications.python_path(environ),
             "PARKING_HOME": str(home.root),
             "PARKING_RUNTIME": str(home.runtime),
         },

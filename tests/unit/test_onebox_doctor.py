@@ -1,0 +1,97 @@
+"""`parking doctor` finds what is broken, and each such finding says how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections import namedtuple
+from typing import TYPE_CHECKING
+
+import pytest
+
+from onebox import diagnosis, packages
+from onebox.applications import caller
+from onebox.diagnosis import Finding, Verdict, examine
+from onebox.home import Home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024  # the shape of shutil's own answer
+EXTERNAL = {
+    "PARKING_DATABASE_URL": "postgresql://x:y@127.0.0.1:9/z",
+    "PARKING_REDIS_URL": "redis://127.0.0.1:9",
+    "PARKING_MQTT_URL": "mqtt://127.0.0.1:9",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "run").mkdir()
+    return Home(tmp_path, tmp_path / "runtime", caller())
+
+
+def _by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_every_broken_finding_says_how_to_mend_it(home: Home) -> None:
+    findings = examine(home, EXTERNAL)
+    broken = [finding for finding in findings if finding.verdict is Verdict.BROKEN]
+    assert {finding.what for finding in broken} == {"postgres", "redis", "mosquitto", "database"}
+    assert all(finding.mend for finding in broken)
+    assert "PARKING_REDIS_URL" in _by_name(findings)["redis"].mend
+
+
+def test_a_password_is_never_shown(home: Home) -> None:
+    assert not [finding for finding in examine(home, EXTERNAL) if ":y@" in finding.seen + finding.mend]
+
+
+@pytest.mark.parametrize(("free_gb", "verdict"), [(1, Verdict.BROKEN), (8, Verdict.NOTE), (80, Verdict.GOOD)])
+def test_disk(home: Home, monkeypatch: pytest.MonkeyPatch, free_gb: int, verdict: Verdict) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Usage(0, 0, free_gb * 10**9))
+    assert _by_name(examine(home, EXTERNAL))["disk"].verdict is verdict
+
+
+def test_a_readable_credential_is_broken(home: Home) -> None:
+    path = home.root / "credentials.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    finding = _by_name(examine(home, EXTERNAL))["permissions"]
+    assert finding.verdict is Verdict.BROKEN
+    assert finding.mend == f"chmod 600 {path}"
+
+
+def test_a_taken_port_is_broken_only_if_it_was_asked_for(home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = {**EXTERNAL, "PARKING_HTTP_PORT": str(other.getsockname()[1])}
+        assert _by_name(examine(home, taken))["HTTP port"].verdict is Verdict.BROKEN
+
+
+def test_an_unknown_time_zone_and_a_wrong_clock_are_broken(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        _by_name(examine(home, {**EXTERNAL, "PARKING_TIME_ZONE": "Asia/Binhu"}))["time zone"].verdict is Verdict.BROKEN
+    )
+    monkeypatch.setattr("onebox.diagnosis.time.time", lambda: 86_400.0)
+    assert _by_name(examine(home, EXTERNAL))["clock"].verdict is Verdict.BROKEN
+
+
+def test_a_host_that_cannot_install_is_told_the_way_out(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "ETC_APT", tmp_path / "no-apt-here")
+    finding = _by_name(examine(home, {}))["services"]
+    assert finding.verdict is Verdict.BROKEN
+    assert "compose.yaml" in finding.mend
+
+
+@pytest.mark.parametrize(("edition", "verdict"), [("timescale", Verdict.GOOD), ("apache", Verdict.NOTE)])
+def test_licence_edition(edition: str, verdict: Verdict) -> None:
+    assert diagnosis._edition(edition).verdict is verdict
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.5, Verdict.GOOD), (51.0, Verdict.BROKEN)])
+def test_database_clock(seconds: float, verdict: Verdict) -> None:
+    assert diagnosis._clock_difference(seconds).verdict is verdict
