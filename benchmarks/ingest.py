@@ -23,7 +23,6 @@ from psycopg import sql
 
 from benchmarks.peers import mq_bridge_route
 from benchmarks.stage import INSTANCE, LOTS, SPACES, Running, cpu_s, end_session, seed, wait_until
-from benchmarks.table import Row
 
 if TYPE_CHECKING:
     import subprocess
@@ -120,13 +119,13 @@ def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS)
             def done() -> float:
                 return gateway.metrics().get("gateway_messages_total", 0.0) - done_before
 
-            load = _ready(stage.load(devices, messages))
+            load = ready(stage.load(devices, messages))
             memory = _Memory(gateway.child.pid, done)
             spent = _Spent.now(stage, processes)
-            _go(load)
+            go(load)
             wait_until(lambda: done() >= messages, gateway, _PATIENCE_S)
             ended = time.time()
-            sent = _result(load)
+            sent = load_result(load)
             cpu = _Spent.now(stage, processes).since(spent, sent["cpu_s"], messages)
             after = gateway.metrics()
             _require_exactly(database, "occupancy_events", before_rows + messages)
@@ -146,7 +145,9 @@ def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS)
 
 def aiomqtt_sqlalchemy(stage: Stage, messages: int) -> Run:
     """Peer (a), into our hypertable with ON CONFLICT DO NOTHING."""
-    return _peer(stage, messages, "aiomqtt + SQLAlchemy", "benchmarks.peers.aiomqtt_sqlalchemy", [], "occupancy_events")
+    return _peer(
+        stage, messages, ("aiomqtt + SQLAlchemy", "benchmarks.peers.aiomqtt_sqlalchemy"), [], "occupancy_events"
+    )
 
 
 def mq_bridge(stage: Stage, messages: int, mode: str, options: dict[str, int] | None = None) -> Run:
@@ -154,28 +155,29 @@ def mq_bridge(stage: Stage, messages: int, mode: str, options: dict[str, int] | 
     table = "occupancy_events" if mode == "on_conflict" else mq_bridge_route.PLAIN_TABLE
     arguments = ["--mode", mode, "--options", json.dumps(options or {})]
     try:
-        return _peer(stage, messages, f"mq-bridge {mode}", "benchmarks.peers.mq_bridge_route", arguments, table)
+        return _peer(stage, messages, (f"mq-bridge {mode}", "benchmarks.peers.mq_bridge_route"), arguments, table)
     finally:
         end_session(stage.services.mqtt_gateway_url, mq_bridge_route.CLIENT_ID)
 
 
-def _peer(stage: Stage, messages: int, name: str, module: str, arguments: list[str], table: str) -> Run:
+def _peer(stage: Stage, messages: int, peer: tuple[str, str], arguments: list[str], table: str) -> Run:
+    name, module = peer
     with stage.database() as database, tempfile.TemporaryDirectory() as folder:
         devices = seed(database, Path(folder))
         with database.connect() as connection:
             connection.execute(mq_bridge_route.CREATE_PLAIN)
         urls = ["--mqtt", stage.services.mqtt_gateway_url, "--database", database.owner_url]
-        peer = stage.start(module, [*arguments, *urls], {})
+        running = stage.start(module, [*arguments, *urls], {})
         try:
-            _warm_up(stage, devices, database, table, peer)
+            _warm_up(stage, devices, database, table, running)
             before_rows = database.count(table)
-            load = _ready(stage.load(devices, messages))
-            memory = _Memory(peer.child.pid, lambda: 0.0)
-            spent = _Spent.now(stage, {"subscriber": peer})
-            _go(load)
-            sent = _result(load)
-            wait_until(lambda: database.count(table) >= before_rows + messages, peer, _PATIENCE_S)
-            cpu = _Spent.now(stage, {"subscriber": peer}).since(spent, sent["cpu_s"], messages)
+            load = ready(stage.load(devices, messages))
+            memory = _Memory(running.child.pid, lambda: 0.0)
+            spent = _Spent.now(stage, {"subscriber": running})
+            go(load)
+            sent = load_result(load)
+            wait_until(lambda: database.count(table) >= before_rows + messages, running, _PATIENCE_S)
+            cpu = _Spent.now(stage, {"subscriber": running}).since(spent, sent["cpu_s"], messages)
             _require_exactly(database, table, before_rows + messages)
             rate = messages / (_newest(database, table) - sent["started"])
             return Run(name, messages, rate, cpu, rss_mb=memory.quarters(messages))
@@ -187,9 +189,9 @@ def _warm_up(stage: Stage, devices: Path, database: Database, table: str, runnin
     """Sends until messages arrive: a peer does not say when it has subscribed."""
     deadline = time.monotonic() + 60
     while True:
-        load = _ready(stage.load(devices, WARM_UP))
-        _go(load)
-        _result(load)
+        load = ready(stage.load(devices, WARM_UP))
+        go(load)
+        load_result(load)
         seen, still = -1, database.count(table)
         while seen != still:
             time.sleep(1.0)
@@ -200,19 +202,22 @@ def _warm_up(stage: Stage, devices: Path, database: Database, table: str, runnin
             raise RuntimeError(f"{running.name} stores nothing; see its log in {stage.services.home / 'logs'}.")
 
 
-def _ready(load: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+def ready(load: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Waits until the load generator has packed its messages."""
     assert load.stdout
     assert load.stdout.readline() == b"ready\n", "the load generator did not start"
     return load
 
 
-def _go(load: subprocess.Popen[bytes]) -> None:
+def go(load: subprocess.Popen[bytes]) -> None:
+    """Lets it send."""
     assert load.stdin
     load.stdin.write(b"\n")
     load.stdin.flush()
 
 
-def _result(load: subprocess.Popen[bytes]) -> dict[str, float]:
+def load_result(load: subprocess.Popen[bytes]) -> dict[str, float]:
+    """When it started and ended, and its CPU seconds between; waits until all is acknowledged by the broker."""
     out, _ = load.communicate(timeout=_PATIENCE_S)
     result: dict[str, float] = json.loads(out.splitlines()[-1])
     return result

@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -65,11 +66,14 @@ def pieces(senders: list[Sender], messages: int, now_ms: int, size: int) -> list
     for number in range(messages):
         sender = senders[number % len(senders)]
         seq = number // len(senders) + 1
-        payload = b'{"space":"%b","occupied":%b,"at":%d,"seq":%d,"battery_v":3.61,"rssi_dbm":-88,"temperature_c":21.5}' % (
-            sender.space,
-            b"true" if seq & 1 else b"false",
-            now_ms + seq,
-            seq,
+        payload = (
+            b'{"space":"%b","occupied":%b,"at":%d,"seq":%d,"battery_v":3.61,"rssi_dbm":-88,"temperature_c":21.5}'
+            % (
+                sender.space,
+                b"true" if seq & 1 else b"false",
+                now_ms + seq,
+                seq,
+            )
         )
         piece.append(publish_packet(sender.topic, payload, number % LAST_PACKET_ID + 1))
         if len(piece) == size:
@@ -104,7 +108,7 @@ class _Client(asyncio.Protocol):
         self.acked += whole
         self.progress.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it by position
         self.lost = True
         self.progress.set()
 
@@ -128,10 +132,13 @@ async def _send(client: _Client, packed: list[Piece], window: int, rate: float) 
         await client.more()
 
 
-async def main(arguments: argparse.Namespace) -> None:
+def _same(client: _Client) -> _Client:
+    return client
+
+
+async def main(arguments: argparse.Namespace, listed: list[tuple[str, str]]) -> None:
     """Publishes everything and prints when it started and ended."""
     parts = urlsplit(arguments.url)
-    listed = json.loads(Path(arguments.devices).read_text("utf-8"))
     senders = [Sender(topic.encode(), space.encode()) for topic, space in listed]
     share = -(-arguments.messages // arguments.connections)
     packed = [
@@ -147,12 +154,14 @@ async def main(arguments: argparse.Namespace) -> None:
     for index in range(arguments.connections):
         user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
         hello = connect_packet(f"load-{os.getpid()}-{index}", user, password)
-        _, client = await asyncio.get_running_loop().create_connection(lambda hello=hello: _Client(hello), parts.hostname, parts.port)  # type: ignore[misc]  # bound per client
+        client = _Client(hello)
+        await asyncio.get_running_loop().create_connection(partial(_same, client), parts.hostname, parts.port)
         await client.ready
         clients.append(client)
     if arguments.wait:
         print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        if not await asyncio.to_thread(sys.stdin.readline):
+            return  # the benchmark is gone
     spent, started = time.process_time(), time.time()
     sending = [
         _send(client, mine, arguments.window, arguments.rate / arguments.connections)
@@ -170,11 +179,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--window", type=int, default=4000)
-    parser.add_argument("--rate", type=float, default=0.0, help="messages a second; 0: as fast as the broker takes them")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="messages a second; 0: as fast as the broker takes them"
+    )
     parser.add_argument("--piece", type=int, default=100, help="messages a write")
-    parser.add_argument("--wait", action="store_true", help="when everything is packed say so, and wait for a line of input")
+    parser.add_argument(
+        "--wait", action="store_true", help="when everything is packed say so, and wait for a line of input"
+    )
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(parse_arguments()))
+    asked = parse_arguments()
+    uvloop.run(main(asked, json.loads(Path(asked.devices).read_text("utf-8"))))

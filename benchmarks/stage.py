@@ -71,7 +71,7 @@ class Running:
     def metrics(self) -> dict[str, float]:
         """Its Prometheus samples without labels; empty while it does not answer."""
         try:
-            with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:  # noqa: S310  # loopback
+            with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:  # loopback
                 lines = answer.read().decode().splitlines()
         except OSError:
             return {}
@@ -160,11 +160,37 @@ class Stage:
     def load(self, devices: Path, messages: int, *options: str) -> subprocess.Popen[bytes]:
         """The load generator, as a process of its own; its last line of output is JSON."""
         command = [sys.executable, "-m", "benchmarks.load", "--url", self.services.mqtt_url, "--devices", str(devices)]
-        return subprocess.Popen([*command, "--messages", str(messages), *options, "--wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            [*command, "--messages", str(messages), *options, "--wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._children.append(Running("benchmarks.load", child))
+        return child
 
     def service_cpu_s(self) -> dict[str, float]:
         """CPU seconds of each service so far, children included."""
         return {name: cpu_s(child.pid, tree=True) for name, child in self.services.children.items()}
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the services, as they say themselves."""
+        with psycopg.connect(self.services.database_url) as connection:
+            postgres = connection.execute("SELECT current_setting('server_version')").fetchone()
+            timescale = connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+            ).fetchone()
+        redis = asyncio.run(self._redis_version())
+        broker = subprocess.run(
+            [self.services.specs["mosquitto"].argv[0], "-h"], check=False, capture_output=True, text=True
+        )
+        return {
+            "postgresql": str(postgres[0]) if postgres else "",
+            "timescaledb": str(timescale[0]) if timescale else "",
+            "redis": redis,
+            "mosquitto": broker.stdout.splitlines()[0].rpartition(" ")[2] if broker.stdout else "",
+        }
+
+    async def _redis_version(self) -> str:
+        async with Redis.from_url(self.services.redis_url) as redis:
+            return str((await redis.info("server"))["redis_version"])
 
     def stop_children(self) -> None:
         """Ends what `start` started."""
@@ -211,8 +237,8 @@ def seed(database: Database, folder: Path, spaces: int = SPACES, lots: int = LOT
                 code=code,
                 name=f"滨湖停车场 {lot}",
                 kind="off_street",
-                lat=31.48 + 0.1 * (lot % 25) / 25,
-                lon=120.20 + 0.14 * (lot // 25) / 20,
+                lat=lot_place(lot)[0],
+                lon=lot_place(lot)[1],
                 spaces=[SpaceRecord(code=f"{number:07}") for number in numbers],
                 devices=[DeviceRecord(code=f"d{number:07}", space=f"{number:07}") for number in numbers],
             )
@@ -222,6 +248,11 @@ def seed(database: Database, folder: Path, spaces: int = SPACES, lots: int = LOT
     path = folder / "bench-devices.json"
     path.write_text(json.dumps(listed), "utf-8")
     return path
+
+
+def lot_place(lot: int) -> tuple[float, float]:
+    """Latitude and longitude of a lot: a grid of half a kilometre."""
+    return 31.48 + 0.004 * (lot % 25), 120.20 + 0.007 * (lot // 25)
 
 
 def end_session(url: str, client_id: str) -> None:
