@@ -22,6 +22,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psycopg
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -71,7 +72,25 @@ class Gateway:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop`, then drains: finishes what was received, acknowledges it, says goodbye."""
-        await self._registry.load()
+        if await self._has_registry(stop):
+            await self._serve(stop)
+        await self._recorder.close()
+        await self._registry.close()
+        await self._redis.aclose()
+
+    async def _has_registry(self, stop: asyncio.Event) -> bool:
+        """Waits for the registry as long as it takes; False when the process is to stop before that."""
+        loading, stopping = asyncio.create_task(self._registry.load()), asyncio.create_task(stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        is_there = loading.done()
+        for task in (loading, stopping):
+            task.cancel()
+        await asyncio.wait({loading, stopping})
+        if is_there:
+            loading.result()
+        return is_there
+
+    async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._subscriber.run(), name="session"),
@@ -86,9 +105,6 @@ class Gateway:
             await self._drain()
             for task in running:
                 task.cancel()
-        await self._recorder.close()
-        await self._registry.close()
-        await self._redis.aclose()
 
     async def _batches(self) -> None:
         while True:
@@ -160,7 +176,7 @@ class Gateway:
         while True:
             try:
                 applied = await merge_into_live_state(self._settings.database_url, self._live)
-            except (RedisError, OSError, LiveStateMissingError) as error:
+            except (RedisError, OSError, LiveStateMissingError, psycopg.Error) as error:
                 log.info("live state is not there yet", error=str(error))
                 await asyncio.sleep(1.0)
                 continue

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _SECOND_US = 1_000_000
+_FAR_S = 10**12  # thirty thousand years: a clock window that is wider than all of time still fits 64 bits
 # The registry may be older than a device that was registered a moment ago: worth a second look.
 MAY_BE_NEW = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_SPACE, Reason.FOREIGN_SPACE, Reason.WRONG_LOT})
 
@@ -73,9 +74,9 @@ class Validator:
         self._latest_us = np.full(size, window.latest_us, "i8")
         for device in registry.devices.values():
             if device.clock_earliest_s is not None:
-                self._earliest_us[device.id] = device.clock_earliest_s * _SECOND_US
+                self._earliest_us[device.id] = _bound_us(device.clock_earliest_s)
             if device.clock_latest_s is not None:
-                self._latest_us[device.id] = device.clock_latest_s * _SECOND_US
+                self._latest_us[device.id] = _bound_us(device.clock_latest_s)
 
     def sort(self, messages: Sequence[RawMessage]) -> Sorted:
         """Sorts messages into readings, signs of life and rejections."""
@@ -220,6 +221,10 @@ class Validator:
             steps = np.arange(len(rows))
             readings["received_us"] = np.maximum.accumulate(readings["received_us"] - steps) + steps
         return readings
+
+
+def _bound_us(seconds: int) -> int:
+    return min(max(seconds, -_FAR_S), _FAR_S) * _SECOND_US
 
 
 def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:

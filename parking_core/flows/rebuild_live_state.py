@@ -32,6 +32,7 @@ async def merge_into_live_state(database_url: str, live: LiveState) -> int:
     Raises:
         LiveStateMissingError: there is nothing to merge into; rebuild.
     """
+    await live.require()  # asked first: history is read for nothing otherwise
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         newest = await history.newest_states(connection)
     known = newest.spaces["known"] == 1  # a silent space stays unknown

@@ -154,7 +154,7 @@ def _refused(batch: Batch, reading: np.void, error: psycopg.Error) -> Rejection:
         topic=batch.sources[row].topic,
         payload=batch.sources[row].payload,
         received_us=int(reading["received_us"]),
-        redelivered=False,
+        redelivered=True,  # what is refused leaves no row that would tell a repetition: the letter itself does
         reason=Reason.REFUSED_BY_DATABASE,
         detail=str(error).strip(),
     )

@@ -46,4 +46,6 @@ async def newest_states(connection: AsyncConnection[Any]) -> NewestStates:
     spaces = np.zeros(len(rows), SPACE)
     for column, name in ((0, "space_id"), (2, "occurred_us"), (3, "seq"), (4, "occupied"), (5, "known")):
         spaces[name] = rows[:, column]
+    # A device may claim a time before 1970; the live state's order has no sign.
+    spaces["occurred_us"] = np.maximum(spaces["occurred_us"], 0)
     return NewestStates(spaces, rows[:, 1].astype("i4"))

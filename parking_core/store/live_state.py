@@ -45,6 +45,7 @@ _PAIRS_A_CALL = 5000  # keeps one HSET of a rebuild near a millisecond
 _PREPARED_S = 600  # what a rebuild leaves behind when it is killed goes away by itself
 _BLOCK_MS = 1000  # how long follow() waits for a change before it looks again
 _CHANGES_A_READ = 500
+_MISSING_STATE = "Redis holds no complete live state; the worker or `parking rebuild` makes one."
 
 
 class LiveStateMissingError(ServiceUnavailableError):
@@ -114,6 +115,15 @@ class LiveState:
         """Name of the present complete state, None where there is none."""
         epoch = cast("bytes | None", await self._redis.get("parking:epoch"))
         return epoch.decode() if epoch is not None else None
+
+    async def require(self) -> None:
+        """Returns when there is a complete state.
+
+        Raises:
+            LiveStateMissingError: there is none.
+        """
+        if await self.epoch() is None:
+            raise LiveStateMissingError(_MISSING_STATE)
 
     async def begin_rebuild(self) -> None:
         """From here on nothing is applied until `finish_rebuild`; gateways keep what they have pending."""
@@ -189,9 +199,7 @@ class LiveState:
     async def _call(self, function: str, *arguments: bytes) -> int:
         answer = int(await self._answer(function, *arguments))
         if answer < 0:
-            raise LiveStateMissingError(
-                "Redis holds no complete live state; the worker or `parking rebuild` makes one."
-            )
+            raise LiveStateMissingError(_MISSING_STATE)
         return answer
 
     async def _answer(self, function: str, *arguments: bytes) -> bytes | int:

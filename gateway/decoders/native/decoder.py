@@ -105,7 +105,7 @@ def microseconds(moment: datetime | float) -> int | None:
     """Microseconds since the epoch of an RFC 3339 time or of epoch milliseconds; None where it is no time."""
     if isinstance(moment, datetime):
         us = (moment - _EPOCH) // _MICROSECOND
-    elif not _is_finite(moment):
+    elif not _is_finite(moment * 1000):
         return None
     else:
         us = round(moment * 1000)
