@@ -1,0 +1,79 @@
+"""Services of their own for tests that kill them, and a stage for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg import sql
+from redis import Redis
+
+from onebox import services as onebox_services
+from parking_core.flows.seed_district import seed_district
+from tests import conftest
+from tests.acceptance.stage import Stage, admin, with_database
+from tests.builders import a_district
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from onebox.services import RunningServices
+
+LOTS, SPACES = 5, 40
+_numbers = itertools.count(1)
+_figures: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the acceptance tests measured, also where all went well."""
+    if _figures:
+        terminalreporter.section("acceptance figures")
+        for figure in _figures:
+            terminalreporter.line(figure)
+
+
+@pytest.fixture(scope="session")
+def breakable_services() -> Iterator[RunningServices]:
+    """Services that a test may kill: nobody else uses them."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PARKING_")}
+    environ["PARKING_RUNTIME"] = str(conftest.shared_runtime())
+    running = onebox_services.start(conftest.private_folder("faults"), environ=environ)
+    try:
+        conftest._make_template(running)
+        with admin(running) as connection:  # after a restart TimescaleDB's workers would sit in it again
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(conftest._TEMPLATE))
+            )
+        yield running
+    finally:
+        onebox_services.stop(running)
+
+
+@pytest.fixture
+def stage(breakable_services: RunningServices, tmp_path: Path) -> Iterator[Stage]:
+    """All three services up, an empty database with a district of 200 spaces, and its (empty) live state."""
+    running = breakable_services
+    for name, child in running.children.items():
+        if child.poll() is not None:
+            onebox_services.restart(running, name)
+    name = f"test_{os.getpid()}_faults_{next(_numbers)}"
+    with admin(running) as connection:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER parking")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(conftest._TEMPLATE)))
+    with Redis.from_url(running.redis_url) as redis:
+        redis.flushall()
+    district = a_district(lots=LOTS, spaces=SPACES)
+    url = with_database(running.database_url, name)
+    seed_district(url, district)
+    stage = Stage(running, url, district, tmp_path, name, _figures)
+    stage.rebuild()
+    try:
+        yield stage
+    finally:
+        for service, child in running.children.items():
+            if child.poll() is not None:
+                onebox_services.restart(running, service)
+        stage.end()
