@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -106,7 +107,13 @@ def main() -> None:
     except ParkingError as error:
         sys.exit(str(error))
     http = HttpSettings.from_environ(os.environ, port=settings.http_port, time_zone=settings.time_zone)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # before uvicorn listens for them, and again when it hands them on after draining
     build_server(settings, http).run()
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":
