@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import psycopg
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from onebox import connection
 from parking_core.errors import ServiceUnavailableError
@@ -61,6 +59,9 @@ def list_letters(
         for letter in letters:
             typer.echo(json.dumps(_as_record(letter), ensure_ascii=False))
         return
+    from rich.console import Console  # loading it costs every other command 0.1 s
+    from rich.table import Table  # same
+
     table = Table("id", "received", "topic", "reason", "detail", "bytes")
     for letter in letters:
         received = letter.received_at.isoformat(timespec="seconds")

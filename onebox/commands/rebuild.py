@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-import psycopg
 import typer
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from onebox import connection
 from parking_core.errors import ServiceUnavailableError
-from parking_core.flows.rebuild_live_state import rebuild_live_state
-from parking_core.store.live_state import LiveState
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +24,9 @@ def rebuild() -> None:
     Example:
         parking rebuild
     """
+    import psycopg  # loading these costs every other command 0.3 s
+    from redis.exceptions import RedisError  # same
+
     settings = connection.settings()
     started = time.perf_counter()
     try:
@@ -41,6 +39,11 @@ def rebuild() -> None:
 
 
 async def _rebuild(database_url: str, redis_url: str) -> int:
+    from redis.asyncio import Redis  # loading these costs every other command 0.3 s
+
+    from parking_core.flows.rebuild_live_state import rebuild_live_state  # same
+    from parking_core.store.live_state import LiveState  # same
+
     redis = Redis.from_url(redis_url, socket_timeout=10.0)
     try:
         return await rebuild_live_state(database_url, LiveState(redis))
