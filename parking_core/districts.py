@@ -221,10 +221,8 @@ def _contradictions(district: District) -> Iterator[RowProblem]:
         if lot.operator is not None and lot.operator not in operators:
             yield RowProblem(row, f"its operator {lot.operator!r} is no operator of this file")
         for hours in lot.opening or ():
-            if hours.from_ >= hours.until:
-                yield RowProblem(
-                    row, f"it opens at {hours.from_} and closes at {hours.until}; write a night as two rows"
-                )
+            if hours.from_ == hours.until:
+                yield RowProblem(row, f"it opens and closes at {hours.until}; a whole day is 00:00 to 24:00")
         yield from _lot_contradictions(row, lot)
 
 

@@ -1,0 +1,180 @@
+"""The synthetic district and the district file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parking_core.calendar import parse_opening
+from parking_core.districts import District, RowProblem, encode_district, parse_district
+from simulators.district import DistrictSize, contains, generate_district
+
+
+@pytest.fixture(scope="module")
+def district() -> District:
+    return generate_district()
+
+
+def test_the_numbers_are_those_of_the_contract(district: District) -> None:
+    assert len(district.lots) == 500
+    assert district.space_count() == 21_000
+    assert sum(lot.etc_lanes > 0 for lot in district.lots) == 7
+    assert sum(lot.shared for lot in district.lots) == 43
+    assert sum(lot.time_limited for lot in district.lots) == 11
+    assert all(lot.kind == "on_street" and lot.opening for lot in district.lots if lot.time_limited)
+    assert all(len(lot.spaces) >= 4 for lot in district.lots)
+
+
+def test_the_same_seed_gives_the_same_district_and_another_seed_another(district: District) -> None:
+    assert generate_district() == district
+    small = DistrictSize(lots=20)
+    assert generate_district(small, seed=7) != generate_district(small, seed=8)
+
+
+@given(lots=st.integers(10, 120), spaces_a_lot=st.integers(4, 60), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_any_size_has_exactly_the_asked_numbers(lots: int, spaces_a_lot: int, seed: int) -> None:
+    made = generate_district(DistrictSize(lots=lots, spaces=lots * spaces_a_lot + 3), seed)
+    assert len(made.lots) == lots
+    assert made.space_count() == lots * spaces_a_lot + 3
+    assert parse_district(encode_district(made)) == made
+
+
+def test_a_larger_district_keeps_the_shares() -> None:
+    made = generate_district(DistrictSize(lots=1_000))
+    assert (len(made.lots), made.space_count()) == (1_000, 42_000)
+    assert sum(lot.etc_lanes > 0 for lot in made.lots) == 14
+
+
+def test_too_small_a_district_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 10 lots"):
+        generate_district(DistrictSize(lots=9))
+
+
+def test_every_bay_is_watched_by_exactly_one_device(district: District) -> None:
+    for lot in district.lots:
+        watched = Counter(code for device in lot.devices for code in device.watched())
+        assert watched == Counter(space.code for space in lot.spaces)
+    one_bay = sum(device.space is not None for lot in district.lots for device in lot.devices)
+    many_bays = sum(bool(device.spaces) for lot in district.lots for device in lot.devices)
+    assert one_bay > 0.8 * district.space_count()
+    assert many_bays > 50
+
+
+def test_streets_divide_the_district_without_gap_or_overlap(district: District) -> None:
+    whole, *streets = (area.boundary or {} for area in district.areas)
+    assert sum(_size(street) for street in streets) == pytest.approx(_size(whole), rel=1e-9)
+    by_code = {area.code: area.boundary or {} for area in district.areas}
+    for lot in district.lots:
+        assert lot.area is not None
+        assert sum(contains(street, (lot.lon, lot.lat)) for street in streets) == 1
+        assert contains(by_code[lot.area], (lot.lon, lot.lat))
+
+
+def _size(boundary: dict[str, Any]) -> float:
+    ring = boundary["coordinates"][0]
+    twice: float = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(ring))
+    return abs(twice) / 2
+
+
+def test_places_are_in_binhu_and_a_driver_in_the_centre_has_twenty_lots_near(district: District) -> None:
+    for lot in district.lots:
+        assert 31.45 < lot.lat < 31.60
+        assert 120.15 < lot.lon < 120.40
+    near = [lot for lot in district.lots if abs(lot.lat - 31.53) < 0.009 and abs(lot.lon - 120.27) < 0.0105]
+    assert len(near) > 20
+
+
+def test_opening_hours_are_what_the_calendar_reads(district: District) -> None:
+    limited = [lot for lot in district.lots if lot.opening is not None]
+    assert len(limited) > 11  # some lots close at night, beside the time-limited roads
+    for lot in json.loads(encode_district(district))["lots"]:
+        assert parse_opening(lot.get("opening")) is not None or "opening" not in lot
+
+
+def _file(**changes: Any) -> dict[str, Any]:
+    lot = {
+        "code": "L1",
+        "name": "一号停车场",
+        "kind": "off_street",
+        "lat": 31.5,
+        "lon": 120.3,
+        "spaces": [{"code": "1"}, {"code": "2"}],
+        "devices": [{"code": "D1", "space": "1"}],
+    }
+    return {"format": "parking-district/1", "name": "x", "lots": [{**lot, **changes}]}
+
+
+def _problems(content: object) -> list[RowProblem]:
+    parsed = parse_district(json.dumps(content).encode())
+    assert isinstance(parsed, list), "the file was accepted"
+    return parsed
+
+
+def test_a_small_file_is_read() -> None:
+    parsed = parse_district(json.dumps(_file()).encode())
+    assert isinstance(parsed, District)
+    assert parsed.lots[0].devices[0].watched() == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "reason"),
+    [
+        ({"lat": 91}, "lots[0]", "lat"),
+        ({"code": "a/b"}, "lots[0]", "code"),
+        ({"colour": "red"}, "lots[0]", "colour"),
+        ({"kind": "roof"}, "lots[0]", "kind"),
+        ({"area": "nowhere"}, "lots[0] L1", "no area of this file"),
+        ({"operator": "nobody"}, "lots[0] L1", "no operator of this file"),
+        ({"spaces": [{"code": "1"}, {"code": "1"}]}, "lots[0] L1 spaces", "2 times"),
+        ({"spaces": [{"code": "1"}, {"code": "2", "lon": 181}]}, "lots[0] L1 spaces[1]", "lon"),
+        ({"spaces": [{"code": "1", "level": 1}]}, "lots[0] L1 spaces[0]", "level"),
+        ({"devices": [{"code": "D1", "space": "9"}]}, "lots[0] L1 devices[0] D1", "'9' is no space of this lot"),
+        ({"devices": [{"code": "D1"}]}, "lots[0] L1 devices[0] D1", "either"),
+        ({"devices": [{"code": "D1", "space": "1", "spaces": ["2"]}]}, "lots[0] L1 devices[0] D1", "either"),
+        ({"devices": [{"code": "D+1", "space": "1"}]}, "lots[0] L1 devices[0]", "code"),
+        ({"devices": [{"code": "D1", "space": "1", "expected_interval_s": 0}]}, "lots[0] L1 devices[0]", "interval"),
+        (
+            {"devices": [{"code": "D1", "space": "1", "clock_earliest_s": 5, "clock_latest_s": 1}]},
+            "lots[0] L1 devices[0] D1",
+            "clock_earliest_s",
+        ),
+        ({"opening": [{"days": [8], "from": "08:00", "until": "22:00"}]}, "lots[0]", "opening"),
+        ({"opening": [{"days": [1], "from": "08:00", "until": "08:00"}]}, "lots[0] L1", "00:00 to 24:00"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_reason(changes: dict[str, Any], row: str, reason: str) -> None:
+    problems = _problems(_file(**changes))
+    assert [problem.row for problem in problems] == [row]
+    assert reason in problems[0].reason
+
+
+def test_all_bad_rows_are_reported_at_once() -> None:
+    content = _file(spaces=[{"code": 1}, {"code": "2"}, {"kind": "ev"}], devices=[{"code": ""}])
+    content["areas"] = [{"code": "a", "name": "n", "kind": "planet"}]
+    assert [problem.row for problem in _problems(content)] == [
+        "areas[0]",
+        "lots[0] L1 spaces[0]",
+        "lots[0] L1 spaces[2]",
+        "lots[0] L1 devices[0]",
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"name": "x"}', b"\xff\xfe", b'{"format": "x", "name": "n", "lots": []}']
+)
+def test_what_is_no_district_file_is_one_problem(data: bytes) -> None:
+    parsed = parse_district(data)
+    assert isinstance(parsed, list)
+    assert [problem.row for problem in parsed] == ["file"]
+
+
+@given(st.binary(max_size=200))
+def test_reading_never_raises(data: bytes) -> None:
+    assert isinstance(parse_district(data), District | list)
