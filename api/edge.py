@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 LONGEST_URL = 4096  # bytes of path and query: 500 lot codes fit
 LONGEST_BODY = 65_536  # bytes; no route takes more
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PROCESS = os.urandom(4).hex().encode()  # request ids of ours: which process, which of its requests
+_requests = itertools.count(1)
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -101,8 +104,8 @@ def _look_at(scope: Scope) -> tuple[bytes, ASGIApp | None]:
             identity = value
         elif name == b"content-length":
             length = value
-    if not _SANE_REQUEST_ID.fullmatch(identity):
-        identity = os.urandom(8).hex().encode()
+    if not (identity and _SANE_REQUEST_ID.fullmatch(identity)):
+        identity = b"%b%08x" % (_PROCESS, next(_requests) & 0xFFFFFFFF)
     if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_URL:
         return identity, _Refusal(414)
     if not length.isdigit() or len(length) > 12 or int(length) > LONGEST_BODY:

@@ -214,6 +214,17 @@ def test_a_flushed_redis_keeps_the_last_figures_until_the_rebuild(ready: Distric
     assert ready.http.get("/readyz").status_code == 200
 
 
+def test_broken_connections_heal(ready: District) -> None:
+    ready.redis(lambda live: live._redis.client_kill_filter(_type="normal", skipme=True))
+    ready.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'api'")
+    assert ready.lot("L01")["free"] == 9
+    _occupy(ready, "L01", 5, at_us=BASE_US)
+    eventually(lambda: ready.lot("L01")["occupied"] == 5)
+    eventually(lambda: _status(ready.http, "/readyz") == 200)
+    ready.sql("INSERT INTO lots (code, name, kind, lat, lon) VALUES ('NEW', '新', 'on_street', 31.7, 117.2)")
+    eventually(lambda: _status(ready.http, "/v1/lots/NEW") == 200)
+
+
 def test_a_new_lot_appears_by_itself(ready: District) -> None:
     ready.sql("INSERT INTO lots (code, name, kind, lat, lon) VALUES ('NEW', '新', 'on_street', 31.7, 117.2)")
     eventually(lambda: _status(ready.http, "/v1/lots/NEW") == 200, 6)
