@@ -41,6 +41,7 @@ CLOSINGS_KEPT_US = 2 * 86_400_000_000  # older states are read from history: lat
 
 _DIRTY_ROWS = 200_000  # a bite: rows of dirty_buckets, which hold many duplicates
 _BITE_BUCKETS = 40_000  # a bite: buckets computed
+_ROUND_LOTS = 125  # lots computed together: what is in memory at once
 _STRETCH_BUCKETS = 8_064  # a stretch: four weeks
 _MERGE_BUCKETS = 288  # a day between two dirty buckets of a lot is computed rather than planned around
 _FIRST_REACH = 12  # buckets looked at beyond the last dirty one, growing while the change flows on
@@ -66,7 +67,7 @@ class _Plan:
 
 
 def roll_up_lots(connection: Connection, now_us: int, *, running: bool, zone: ZoneInfo) -> Bite:
-    """Takes one bite. `running` also computes the buckets that are not over yet, up to now.
+    """Takes one bite; `running` also computes the buckets that are not over yet, up to now.
 
     Raises:
         psycopg.Error: the database failed; nothing has changed.
@@ -74,14 +75,14 @@ def roll_up_lots(connection: Connection, now_us: int, *, running: bool, zone: Zo
     with connection.transaction():
         if not rollups.claim(connection):
             return Bite(busy=True)
-        before_us = now_us if running else bucket_of(now_us)
-        dirty, waiting = rollups.take_dirty(connection, before_us, _DIRTY_ROWS)
+        limit_us = now_us if running else bucket_of(now_us)
+        dirty, waiting = rollups.take_dirty(connection, limit_us, _DIRTY_ROWS)
         keys = np.union1d(dirty, rollups.unfinished(connection, now_us))
         taken, computed, written, budget = len(dirty), 0, 0, _BITE_BUCKETS
         reach: dict[int, int] = {}
         while len(keys) and budget > 0:
-            plan = _plan(keys, reach, budget, now_us)
-            rows_written, flowing = _compute(connection, plan.stretches, keys, now_us, zone)
+            plan = _plan(keys, reach, budget, limit_us)
+            rows_written, flowing = _compute(connection, plan.stretches, keys, limit_us, zone)
             keys = np.union1d(plan.left, flowing)
             count = int(plan.stretches["buckets"].sum())
             computed, written, budget = computed + count, written + rows_written, budget - count
@@ -90,7 +91,7 @@ def roll_up_lots(connection: Connection, now_us: int, *, running: bool, zone: Zo
         return Bite(waiting=waiting, dirty=taken, computed=computed, written=written, more=more)
 
 
-def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _Plan:
+def _plan(keys: Integers, reach: dict[int, int], budget: int, limit_us: int) -> _Plan:
     """The oldest stretch of each lot, oldest first, as far as the budget allows; `reach` grows for lots planned again."""
     lots, buckets = rollups.lots_of(keys), rollups.buckets_of(keys) // BUCKET_US
     begins = np.ones(len(keys), bool)
@@ -99,7 +100,7 @@ def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _P
     ends = np.append(leads[1:], len(keys)) - 1
     first_of_lot = np.ones(len(leads), bool)
     first_of_lot[1:] = lots[leads[1:]] != lots[leads[:-1]]
-    newest = bucket_of(now_us - 1) // BUCKET_US + 1
+    newest = bucket_of(limit_us - 1) // BUCKET_US + 1
     stretches: list[tuple[int, int, int]] = []
     covered = np.zeros(len(keys), bool)
     for lead, end in sorted(
@@ -108,7 +109,7 @@ def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _P
         lot, start = int(lots[lead]), int(buckets[lead])
         reach[lot] = min(reach.get(lot, _FIRST_REACH // _REACH_GROWTH) * _REACH_GROWTH, _STRETCH_BUCKETS)
         stop = min(int(buckets[end]) + 1 + reach[lot], start + _STRETCH_BUCKETS, newest)
-        if stretches and stop - start > budget:
+        if stretches and (stop - start > budget or len(stretches) == _ROUND_LOTS):
             break
         budget -= stop - start
         stretches.append((lot, start * BUCKET_US, stop - start))
@@ -118,13 +119,13 @@ def _plan(keys: Integers, reach: dict[int, int], budget: int, now_us: int) -> _P
 
 
 def _compute(
-    connection: Connection, stretches: Columns, dirty: Integers, now_us: int, zone: ZoneInfo
+    connection: Connection, stretches: Columns, dirty: Integers, limit_us: int, zone: ZoneInfo
 ) -> tuple[int, Integers]:
-    """Computes the stretches and writes what changed; gives the number of rows and the keys it flows on to."""
+    """Computes the stretches as of `limit_us` and writes what changed; gives the number of rows, and where it flows on."""
     order = np.argsort(stretches["lot_id"])
     stretches = stretches[order]
-    history = _read_history(connection, stretches, now_us, zone)
-    rows = roll_up(history, now_us)
+    history = _read_history(connection, stretches, limit_us, zone)
+    rows = roll_up(history, limit_us)
     keys = rollups.bucket_keys(rows["lot_id"], rows["bucket_us"])
     exists, complete, digests = rollups.read_stored(connection, stretches, keys)
     over = rows["elapsed_us"] == BUCKET_US
@@ -135,11 +136,11 @@ def _compute(
     write = alive & (np.isin(keys, dirty) | ~exists | moved | after_moved)
     rollups.write_rollups(connection, rows[write])
     last = np.cumsum(stretches["buckets"]) - 1
-    _keep_states(connection, history, rows, alive & over, now_us)
+    _keep_states(connection, history, rows, alive & over, limit_us)
     # A bucket that is not over is computed again when it is, also for events that lie ahead of our clock.
     started = ~over & (alive | np.isin(keys, dirty))
     rollups.move_frontiers(connection, rows["lot_id"][started], rows["bucket_us"][started])
-    following = last[moved[last] & alive[last] & (rows["bucket_us"][last] + BUCKET_US < now_us)]
+    following = last[moved[last] & alive[last] & (rows["bucket_us"][last] + BUCKET_US < limit_us)]
     resting = last[moved[last] & ~alive[last]]
     until = rows["bucket_us"][resting] + np.where(over[resting], BUCKET_US, 0)
     later = rollups.rest(connection, rows["lot_id"][resting], until)

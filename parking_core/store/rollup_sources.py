@@ -22,14 +22,21 @@ SPACE_STATE = np.dtype([("space_id", "<i4"), ("state", "i1"), ("since_us", "<i8"
 
 _SPACES = "COPY (SELECT lot_id, id FROM spaces WHERE lot_id = ANY (%(lots)s)) TO STDOUT (FORMAT BINARY)"
 
+# Statistics never know the newest rows, and a planner that expects one row joins the wrong way round: every look into a
+# large table is a LATERAL one by its index, which `OFFSET 0` keeps from being planned otherwise. The bounds are literals
+# in a COPY, so that other chunks are left out.
+
 # The states at the end of the bucket before each stretch, where they are still those of its rollup.
 _CLOSINGS = """
-SELECT closing.lot_id, closing.states
+SELECT wanted.lot_id, closing.states
 FROM unnest(%(lots)s::integer[], %(buckets)s::timestamptz[]) AS wanted (lot_id, bucket)
-JOIN lot_closings AS closing ON closing.lot_id = wanted.lot_id AND closing.bucket = wanted.bucket
-JOIN lot_rollups_5m AS rollup ON rollup.lot_id = wanted.lot_id AND rollup.bucket = wanted.bucket
+CROSS JOIN LATERAL (
+    SELECT digest, states FROM lot_closings
+    WHERE lot_id = wanted.lot_id AND bucket = wanted.bucket AND bucket BETWEEN %(first)s AND %(last)s OFFSET 0) AS closing
+CROSS JOIN LATERAL (
+    SELECT closing_digest FROM lot_rollups_5m
+    WHERE lot_id = wanted.lot_id AND bucket = wanted.bucket AND bucket BETWEEN %(first)s AND %(last)s OFFSET 0) AS rollup
 WHERE closing.digest = rollup.closing_digest
-  AND closing.bucket BETWEEN %(first)s AND %(last)s AND rollup.bucket BETWEEN %(first)s AND %(last)s
 """
 
 # The same from history: a space's last event, and when its present stay was seen to begin: at the first event that says
@@ -56,27 +63,29 @@ COPY (
 ) TO STDOUT (FORMAT BINARY)
 """
 
-# The overall bounds are literals in a COPY, so that the planner leaves out other chunks.
 _EVENTS = """
 COPY (
-    SELECT event.space_id, event.occurred_at, event.seq, event.occupied
+    SELECT space.id, event.occurred_at, event.seq, event.occupied
     FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
         AS stretch (lot_id, start_at, end_at)
     JOIN spaces AS space ON space.lot_id = stretch.lot_id
-    JOIN occupancy_events AS event ON event.space_id = space.id
-        AND event.occurred_at >= stretch.start_at AND event.occurred_at < stretch.end_at
-    WHERE event.occurred_at >= %(earliest)s AND event.occurred_at < %(latest)s
+    CROSS JOIN LATERAL (
+        SELECT occurred_at, seq, occupied FROM occupancy_events
+        WHERE space_id = space.id AND occurred_at >= stretch.start_at AND occurred_at < stretch.end_at
+          AND occurred_at >= %(earliest)s AND occurred_at < %(latest)s OFFSET 0) AS event
 ) TO STDOUT (FORMAT BINARY)
 """
 
 _SILENCES = """
 COPY (
-    SELECT silence.space_id, silence.began_at, coalesce(silence.ended_at, %(now)s)
+    SELECT space.id, silence.began_at, coalesce(silence.ended_at, %(now)s)
     FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
         AS stretch (lot_id, start_at, end_at)
     JOIN spaces AS space ON space.lot_id = stretch.lot_id
-    JOIN space_silences AS silence ON silence.space_id = space.id
-        AND silence.began_at < stretch.end_at AND (silence.ended_at > stretch.start_at OR silence.ended_at IS NULL)
+    CROSS JOIN LATERAL (
+        SELECT began_at, ended_at FROM space_silences
+        WHERE space_id = space.id AND began_at < stretch.end_at AND (ended_at > stretch.start_at OR ended_at IS NULL)
+        OFFSET 0) AS silence
 ) TO STDOUT (FORMAT BINARY)
 """
 

@@ -44,12 +44,13 @@ COPY (
 
 _STORED = """
 COPY (
-    SELECT rollup.lot_id, rollup.bucket, coalesce(rollup.closing_digest, 0), rollup.closing_digest IS NOT NULL
+    SELECT stretch.lot_id, rollup.bucket, coalesce(rollup.closing_digest, 0), rollup.closing_digest IS NOT NULL
     FROM unnest(%(lots)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
         AS stretch (lot_id, start_at, end_at)
-    JOIN lot_rollups_5m AS rollup ON rollup.lot_id = stretch.lot_id
-        AND rollup.bucket >= stretch.start_at AND rollup.bucket < stretch.end_at
-    WHERE rollup.bucket >= %(earliest)s AND rollup.bucket < %(latest)s
+    CROSS JOIN LATERAL (
+        SELECT bucket, closing_digest FROM lot_rollups_5m
+        WHERE lot_id = stretch.lot_id AND bucket >= stretch.start_at AND bucket < stretch.end_at
+          AND bucket >= %(earliest)s AND bucket < %(latest)s OFFSET 0) AS rollup
 ) TO STDOUT (FORMAT BINARY)
 """
 
@@ -86,9 +87,10 @@ INSERT INTO lot_rollups_1h (lot_id, bucket, {", ".join(_MEASURES)})
 SELECT hour.lot_id, hour.start_at, max(spaces), {", ".join(f"sum({name})" for name in _MEASURES[1:-1])},
        ARRAY[{", ".join(f"sum(dwell_histogram[{place}])" for place in range(1, DWELL_CLASSES + 1))}]::integer[]
 FROM unnest(%(lots)s::integer[], %(hours)s::timestamptz[]) AS hour (lot_id, start_at)
-JOIN lot_rollups_5m AS rollup ON rollup.lot_id = hour.lot_id
-    AND rollup.bucket >= hour.start_at AND rollup.bucket < hour.start_at + INTERVAL '1 hour'
-WHERE rollup.bucket >= %(earliest)s AND rollup.bucket < %(latest)s
+CROSS JOIN LATERAL (
+    SELECT * FROM lot_rollups_5m
+    WHERE lot_id = hour.lot_id AND bucket >= hour.start_at AND bucket < hour.start_at + INTERVAL '1 hour'
+      AND bucket >= %(earliest)s AND bucket < %(latest)s OFFSET 0) AS rollup
 GROUP BY hour.lot_id, hour.start_at
 ON CONFLICT (lot_id, bucket) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _MEASURES)}
 """  # noqa: S608  # the names are the constants above

@@ -114,7 +114,7 @@ def test_a_space_is_silent_only_when_all_its_devices_are(store: Connection) -> N
     camera = add_device(store, lot, [left, right], NOON + HOUR, rhythm_s=600)
     assert ids(sweep(store, NOON + timedelta(minutes=70)).begun) == []
     assert ids(sweep(store, NOON + timedelta(minutes=72)).begun) == [left, right]
-    began = dict(store.execute("SELECT space_id, began_at FROM space_silences").fetchall())
+    began: dict[int, datetime] = dict(store.execute("SELECT space_id, began_at FROM space_silences").fetchall())
     assert began == {left: NOON + timedelta(minutes=70), right: NOON + timedelta(minutes=70)}
     hear(store, camera, NOON + timedelta(minutes=80))
     assert ids(sweep(store, NOON + timedelta(minutes=80)).ended) == [left, right]
