@@ -29,7 +29,7 @@ def end_database(stage: Stage, how: signal.Signals) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
 def test_nothing_is_lost_when_the_database_restarts(stage: Stage, how: signal.Signals) -> None:
-    messages = 18_000
+    messages = 12_000
     gateway = stage.gateway()
     gateway.start()
     sent = good_messages(stage.district, messages)
@@ -79,7 +79,7 @@ def database_away(stage: Stage, *, away_s: float, rate: float) -> None:
 
 
 def test_the_backlog_of_ten_seconds_without_a_database_drains(stage: Stage) -> None:
-    database_away(stage, away_s=10, rate=2_000)
+    database_away(stage, away_s=10, rate=1_500)
 
 
 @pytest.mark.heavy

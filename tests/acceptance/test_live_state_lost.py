@@ -33,7 +33,7 @@ def kill(stage: Stage) -> None:
 @pytest.mark.parametrize("lose", [flush, kill], ids=["flushed", "killed"])
 def test_live_state_comes_back_from_history(stage: Stage, lose: object) -> None:
     assert callable(lose)
-    messages = 15_000
+    messages = 9_000
     stage.worker().start()
     stage.gateway().start()
     sent = good_messages(stage.district, messages)

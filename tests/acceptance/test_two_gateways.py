@@ -16,9 +16,12 @@ pytestmark = [pytest.mark.services, pytest.mark.acceptance]
 ADOPTION_S = 90.0  # silence of the absent one, its claim and its queue
 
 
-@pytest.mark.parametrize("returns", [True, False], ids=["returns", "never-returns"])
+@pytest.mark.parametrize(
+    "returns",
+    [pytest.param(True, id="returns"), pytest.param(False, id="never-returns", marks=pytest.mark.heavy)],
+)
 def test_nothing_is_lost_when_one_of_two_gateways_is_killed(stage: Stage, *, returns: bool) -> None:
-    messages = 15_000
+    messages = 12_000
     first, second = stage.gateway("1"), stage.gateway("2")
     first.start()
     second.start()
