@@ -151,7 +151,7 @@ async def supervise(loop: str, step: Callable[[], Awaitable[float]], stop: async
             wait = await step()
         except psycopg.OperationalError:
             raise
-        except Exception:  # the supervising loop: one failing pass must not end the others
+        except Exception:  # supervisor: one failing pass must not end the other loops
             metrics.FAILURES.labels(loop).inc()
             wait = pauses.following()
             log.exception("pass failed", loop=loop, again_in_s=round(wait, 1))
