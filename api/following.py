@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from api.snapshot import set_aside_from_collection
 from parking_core.store.lots import load_registry, registry_version
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class Follower:
             return
         self._api.measures.loads.inc()
         self._api.snapshot.install(registry, image)
+        set_aside_from_collection()
         self._api.health.redis_at = time.monotonic()
         async for change in self._live.follow(image):
             self._api.health.redis_at = time.monotonic()

@@ -29,6 +29,7 @@ from fastapi import FastAPI, Response
 from api.__main__ import BoundedProtocol
 from api.application import create_app
 from api.availability import AvailabilityQuery, lot_pieces, lot_tail, page_head, select
+from api.snapshot import set_aside_from_collection
 from api.state import ApiState, HttpSettings
 from benchmarks.table import Row, show
 from parking_core.places import Lot, LotId, Registry, Space, SpaceId
@@ -124,6 +125,7 @@ def serve(lots: int, port: int) -> None:
     api = ApiState.build(HttpSettings(port=port), clock=lambda: time.time_ns() // 1000)
     registry = synthetic_registry(lots)
     api.snapshot.install(registry, _image(registry, api.clock()))
+    set_aside_from_collection()
 
     async def background(_: LiveHub) -> None:
         await _move_figures(api, registry)
