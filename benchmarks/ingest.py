@@ -47,6 +47,7 @@ class Run:
     cpu_us: dict[str, float]  # CPU a message, by process
     batch: float = 0.0  # messages a transaction; 0: not known
     rss_mb: tuple[float, ...] = ()  # at 25, 50, 75, 100 % of the messages, then the largest of all
+    commit_ms: float = 0.0  # mean of a batch's transaction, retries included
     rollups: int = 0  # rows of lot_rollups_5m made during the run
 
     @property
@@ -128,14 +129,17 @@ def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS)
             sent = load_result(load)
             cpu = _Spent.now(stage, processes).since(spent, sent["cpu_s"], messages)
             after = gateway.metrics()
+            batches = after["gateway_batch_messages_count"] - before["gateway_batch_messages_count"]
+            commit_s = after["gateway_commit_seconds_sum"] - before["gateway_commit_seconds_sum"]
             _require_exactly(database, "occupancy_events", before_rows + messages)
             return Run(
                 "parking gateway",
                 messages,
                 messages / (ended - sent["started"]),
                 {"subscriber": cpu.pop("gateway"), **cpu},
-                messages / (after["gateway_batch_messages_count"] - before["gateway_batch_messages_count"]),
+                messages / batches,
                 memory.quarters(messages),
+                commit_s / batches * 1e3,
                 database.count("lot_rollups_5m"),
             )
         finally:

@@ -87,9 +87,14 @@ def _memory(ours: list[Run]) -> Row:
 def _processes(ours: list[Run]) -> Row:
     names = sorted(ours[0].cpu_us, key=lambda name: -ours[0].cpu_us[name])
     spent = ", ".join(f"{name} {_median(ours, lambda one, name=name: one.cpu_us[name]):.1f}" for name in names)  # type: ignore[misc]  # bound per name
+    commit = _median(ours, lambda one: one.commit_ms)
     batch, rollups = _median(ours, lambda one: one.batch), min(one.rollups for one in ours)
     return Row(
-        f"CPU a message by process, µs ({batch:,.0f} messages a batch)", spent, "", "", f"{rollups} rollups meanwhile"
+        f"CPU a message by process, µs ({batch:,.0f} messages a batch, commit {commit:.0f} ms)",
+        spent,
+        "",
+        "",
+        f"{rollups} rollups meanwhile",
     )
 
 

@@ -117,7 +117,13 @@ class Stage:
         finally:
             with psycopg.connect(self.services.admin_url, autocommit=True) as admin:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-                admin.execute("CHECKPOINT")  # the next measurement does not pay for this one's pages
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Writes out what earlier work left in memory, so that what is measured next does not pay for it."""
+        assert self.services.admin_url, "benchmarks run against private services"
+        with psycopg.connect(self.services.admin_url, autocommit=True) as admin:
+            admin.execute("CHECKPOINT")
 
     def start(self, module: str, arguments: list[str], environ: Mapping[str, str], *, metrics: bool = False) -> Running:
         """Starts `python -m module`; with `metrics` returns when its metrics answer."""
@@ -184,7 +190,7 @@ class Stage:
         return {
             "postgresql": str(postgres[0]) if postgres else "",
             "timescaledb": str(timescale[0]) if timescale else "",
-            "redis": redis,
+            "redis-server": redis,
             "mosquitto": broker.stdout.splitlines()[0].rpartition(" ")[2] if broker.stdout else "",
         }
 
