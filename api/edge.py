@@ -64,7 +64,7 @@ class Edge:
             if status:
                 raise
             await _too_large()(scope, receive, send_with_headers)
-        except Exception:  # the last net: nothing of the inside may leave
+        except Exception:  # supervisor: the last net, nothing of the inside may leave
             log.exception("request failed", path=scope["path"], request_id=identity.decode())
             if status:
                 raise  # half an answer left already: only closing the connection tells the client

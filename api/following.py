@@ -68,7 +68,7 @@ class Follower:
             began = time.monotonic()
             try:
                 await work()
-            except Exception as error:  # whatever it is, the process keeps answering and tries again
+            except Exception as error:  # supervisor: whatever it is, the process keeps answering and tries again
                 self._api.measures.failures.labels(name).inc()
                 pause = _FIRST_PAUSE_S if time.monotonic() - began > _LONGEST_PAUSE_S else pause
                 log.warning("background task begins again", task=name, reason=repr(error), pause_s=round(pause, 2))
