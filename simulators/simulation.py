@@ -66,8 +66,8 @@ class Simulation:
         Raises:
             ServiceUnavailableError: the broker cannot be reached at first, or refuses this client.
         """
-        await asyncio.gather(*(publisher.connect() for publisher in self._publishers))
         try:
+            await asyncio.gather(*(publisher.connect() for publisher in self._publishers))
             await self._publish(list(self._fleet.present_state(_now_us())), stop)
             self.progress.present_state_published = True
             while not stop.is_set():

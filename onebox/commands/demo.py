@@ -71,8 +71,9 @@ def demo(
         try:
             instance, started = _start(home, port)
             _live(instance, console, _Wishes(speed, seconds, scenario, chosen), began)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # before the live view, which ends in order, has begun
             console.print("Interrupted.")
+            raise typer.Exit(1) from None
         finally:
             if started:
                 _stop(home, console)

@@ -1,0 +1,94 @@
+"""`parking demo` as a person runs it: everything comes up, figures become complete, a signal stops all of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.conftest import private_folder, shared_runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.services, pytest.mark.acceptance]
+_PATIENCE_S = 120
+
+
+def _demo(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PARKING_")}
+    environ |= {"PARKING_HOME": str(home), "PARKING_RUNTIME": str(shared_runtime())}
+    return subprocess.Popen(
+        [sys.executable, "-m", "onebox", "demo", "--speed", "60", *arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _of_home(home: Path) -> list[psutil.Process]:
+    """Every living process whose command or environment names this home, ourselves not counted."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            named = str(home) in " ".join(process.cmdline()) or process.environ().get("PARKING_HOME") == str(home)
+        except psutil.Error:
+            continue
+        if named and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
+    home = private_folder("demo")
+    demo = _demo(home, "--for", "15")
+    output, _ = demo.communicate(timeout=_PATIENCE_S)
+    assert demo.returncode == 0, output
+    assert re.search(r"Availability\s+http://127\.0\.0\.1:\d+/v1/availability\?lat=", output)
+    last = [line for line in output.splitlines() if line.startswith("free:")][-1]
+    assert "of 21,000 spaces in 500 lots" in last
+    assert "unknown: 0 " in last
+    assert "all spaces known" in last
+    assert re.search(r"p50 \d+ ms, p99 \d+ ms", last), last
+    assert "Stopped." in output
+    assert _of_home(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything(number: signal.Signals) -> None:
+    home = private_folder("demo")
+    demo = _demo(home)
+    assert demo.stdout is not None
+    try:
+        for line in demo.stdout:
+            if "all spaces known" in line:
+                break
+        assert _of_home(home) != []
+        demo.send_signal(number)
+        rest, _ = demo.communicate(timeout=_PATIENCE_S)
+    finally:
+        demo.kill()
+    assert demo.returncode == 0, rest
+    assert "Stopped." in rest
+    assert _of_home(home) == []
+
+
+def test_a_signal_while_services_start_leaves_nothing_behind() -> None:
+    home = private_folder("demo")
+    demo = _demo(home)
+    deadline = time.monotonic() + 30
+    while len(_of_home(home)) < 3 and time.monotonic() < deadline:  # the demo, its supervisor, and a service
+        time.sleep(0.05)
+    demo.send_signal(signal.SIGTERM)
+    output, _ = demo.communicate(timeout=_PATIENCE_S)
+    assert demo.returncode == 1, output
+    assert "Interrupted." in output
+    assert _of_home(home) == []
