@@ -14,3 +14,4 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
     redelivered: bool
     received_us: int
     connection: int
+    retained: bool = False  # kept by the broker from an earlier time: it says nothing about now

@@ -170,7 +170,13 @@ class Connection(asyncio.Protocol):
                 if type(packet) is publish:
                     put(
                         RawMessage(
-                            packet.topic, packet.payload, packet.packet_id or 0, packet.duplicate, now_us, number
+                            packet.topic,
+                            packet.payload,
+                            packet.packet_id or 0,
+                            packet.duplicate,
+                            now_us,
+                            number,
+                            packet.retain,
                         )
                     )
                     now_us += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import structlog
 
@@ -242,9 +243,12 @@ def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
 def _status(message: RawMessage, device: Device, into: _Sorting) -> None:
     online = native.decode_status(message.payload)
     if isinstance(online, native.Refusal):
-        into.reject(message, online.reason, online.detail)
+        # Two subscriptions bring it, and as a retained message every new connection does: it is one letter.
+        into.reject(msgspec.structs.replace(message, redelivered=True), online.reason, online.detail)
         return
     into.explicit.add(device.id)
-    # "offline" is the broker speaking for the device (its last will): it says nothing about when it was heard.
-    into.heard_us[device.id] = message.received_us if online else into.heard_us.get(device.id, 0)
+    # "offline" is the broker speaking for the device (its last will), a retained message is the broker's memory:
+    # neither says when the device was heard.
+    was_heard = online and not message.retained
+    into.heard_us[device.id] = message.received_us if was_heard else into.heard_us.get(device.id, 0)
     into.online[device.id] = online

@@ -59,7 +59,8 @@ class DeadLetter:
 
 
 async def insert(connection: AsyncConnection[Any], rejections: Sequence[Rejection]) -> None:
-    """Keeps rejected messages."""
+    """Keeps rejected messages; one that was delivered again, by earlier batches or within this one, is kept once."""
+    rejections = _without_repeats(rejections)
     columns = (
         [rejection.received_us for rejection in rejections],
         [_storable(rejection.topic) for rejection in rejections],
@@ -105,6 +106,15 @@ async def resolve(connection: AsyncConnection[Any], letter_id: int) -> None:
 async def refuse_again(connection: AsyncConnection[Any], letter_id: int, rejection: Rejection) -> None:
     """Keeps the reason of the latest try."""
     await connection.execute(_REFUSE_AGAIN, (rejection.reason.value, _storable(rejection.detail), letter_id))
+
+
+def _without_repeats(rejections: Sequence[Rejection]) -> list[Rejection]:
+    kept, seen = [], set()
+    for rejection in rejections:
+        if not (rejection.redelivered and rejection.digest in seen):
+            kept.append(rejection)
+            seen.add(rejection.digest)
+    return kept
 
 
 def _storable(text: str) -> str:
