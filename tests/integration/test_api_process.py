@@ -232,12 +232,8 @@ def test_a_new_lot_appears_by_itself(ready: District) -> None:
     assert ready.lot("L01")["free"] == 9
 
 
-def test_an_unreadable_opening_keeps_the_registry_of_before(ready: District) -> None:
-    ready.sql("""UPDATE lots SET opening = '"always"' WHERE code = 'L01'""")
-    time.sleep(3)
-    assert ready.lot("L01")["free"] == 9
-    metrics = ready.http.get("/metrics").text
-    assert 'parking_api_background_failures_total{task="registry"}' in metrics
+def test_changed_opening_hours_are_followed(ready: District) -> None:
+    assert ready.lot("L01")["status"] == "open"
     ready.sql("UPDATE lots SET opening = '[]' WHERE code = 'L01'")
     eventually(lambda: ready.lot("L01")["status"] == "closed", 12)
 
