@@ -28,6 +28,7 @@ SUPERUSER = "postgres"
 # Each process has its login and a group: migrations grant to the groups, which exist in any deployment.
 LOGINS = {"gateway": "parking_gateway", "api": "parking_api", "worker": "parking_worker"}
 GROUPS = {"gateway": "gateway_role", "api": "api_role", "worker": "worker_role"}
+_STAGING_PROCESSES = ("gateway", "worker")  # batches pass through a temporary table on their way to ON CONFLICT
 _LONGEST_SOCKET_FOLDER = 99  # sun_path holds 107 characters, the socket's own name included
 _MIB = 1_048_576
 
@@ -172,10 +173,11 @@ class Postgres:
                 )
         with psycopg.connect(self.url(SUPERUSER, "postgres_superuser"), autocommit=True) as connection:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
-            for login in LOGINS.values():  # temporary tables stage the batches of gateway and worker
+            for process, login in LOGINS.items():
+                rights = "CONNECT, TEMPORARY" if process in _STAGING_PROCESSES else "CONNECT"
                 connection.execute(
-                    sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
-                        sql.Identifier(DATABASE), sql.Identifier(login)
+                    sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+                        sql.SQL(rights), sql.Identifier(DATABASE), sql.Identifier(login)
                     )
                 )
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
