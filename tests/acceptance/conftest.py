@@ -40,7 +40,9 @@ def breakable_services() -> Iterator[RunningServices]:
     """Services that a test may kill: nobody else uses them."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PARKING_")}
     environ["PARKING_RUNTIME"] = str(conftest.shared_runtime())
-    running = onebox_services.start(conftest.private_folder("faults"), environ=environ)
+    home = conftest.private_folder("faults")
+    (home / "mosquitto" / "data" / "mosquitto.db").unlink(missing_ok=True)  # sessions of a run that was cut short
+    running = onebox_services.start(home, environ=environ)
     try:
         conftest._make_template(running)
         with admin(running) as connection:  # after a restart TimescaleDB's workers would sit in it again

@@ -38,7 +38,7 @@ _anything = st.recursive(
     max_leaves=8,
 )
 _not_a_bool = _anything.filter(lambda value: not isinstance(value, bool))
-_not_a_time = st.one_of(
+_not_a_time: SearchStrategy[Any] = st.one_of(
     st.sampled_from(
         [
             None,
@@ -61,7 +61,7 @@ _not_a_time = st.one_of(
     st.text(alphabet="abcxyz -:", max_size=12),
     st.integers(min_value=253_402_300_800_000),
 )
-_not_a_number = st.one_of(
+_not_a_number: SearchStrategy[Any] = st.one_of(
     st.sampled_from([-1, 2**32, 10**40, 1.5, "1", True, None, [], {}]), st.integers(min_value=2**32)
 )
 _not_a_measure = st.sampled_from(["3.6", True, [], {}, 1e7, -1e300, 10**20])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -176,6 +178,7 @@ class Stage:
             process.end()
         instances = [p.environ["PARKING_INSTANCE"] for p in self.processes.values() if p.root == "gateway"]
         asyncio.run(self._end_sessions(instances))
+        save_broker_state(self.services)  # a killed broker would bring the ended sessions back from its last snapshot
         with admin(self.services) as connection:
             name = sql.Identifier(self.database_name)
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
@@ -219,6 +222,13 @@ async def end_session(url: str, client_id: str) -> None:
         clean_start=True,
     ):
         pass
+
+
+def save_broker_state(services: RunningServices) -> None:
+    """Makes the broker write its snapshot now, as it does by itself every few seconds."""
+    snapshot, before = services.home / "mosquitto" / "data" / "mosquitto.db", time.time()
+    services.children["mosquitto"].send_signal(signal.SIGUSR1)
+    until(lambda: snapshot.exists() and snapshot.stat().st_mtime > before, 15, "the broker writes no snapshot")
 
 
 def admin(services: RunningServices) -> psycopg.Connection:

@@ -15,7 +15,7 @@ import pytest
 
 from onebox import services as onebox_services
 from tests.acceptance.load import Load, good_messages
-from tests.acceptance.processes import until
+from tests.acceptance.stage import save_broker_state
 
 if TYPE_CHECKING:
     from tests.acceptance.stage import Stage
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.services, pytest.mark.acceptance]
 
 AUTOSAVE_S = 5.0
-
-
-def await_snapshot(stage: Stage) -> None:
-    """Waits until the broker has written its state of now to disk."""
-    snapshot, now = stage.services.home / "mosquitto" / "data" / "mosquitto.db", time.time()
-    until(
-        lambda: snapshot.exists() and snapshot.stat().st_mtime > now,
-        AUTOSAVE_S * 3,
-        "the broker writes no snapshot",
-    )
 
 
 def kill_broker(stage: Stage) -> None:
@@ -45,7 +35,7 @@ def kill_broker(stage: Stage) -> None:
 def kill_broker_mid_load(stage: Stage, *, kills: int, messages: int, rate: float) -> None:
     gateway = stage.gateway()
     gateway.start()
-    await_snapshot(stage)
+    save_broker_state(stage.services)
     sent = good_messages(stage.district, messages)
     load = Load(stage.services.mqtt_url, sent, rate).start()
     recoveries = []
@@ -80,6 +70,22 @@ def test_the_loss_window_of_the_broker_under_many_kills(stage: Stage) -> None:
     kill_broker_mid_load(stage, kills=10, messages=150_000, rate=5_000)
 
 
+def test_an_orderly_restart_of_the_broker_loses_nothing(stage: Stage) -> None:
+    messages = 9_000
+    stage.gateway().start()
+    sent = good_messages(stage.district, messages)
+    load = Load(stage.services.mqtt_url, sent, rate=3_000).start()
+    for part in (0.3, 0.6):
+        load.await_acknowledged(int(messages * part))
+        onebox_services.restart(stage.services, "mosquitto")
+    load.join()
+    time.sleep(2.0)
+    account = stage.account(sent)
+    stage.report(f"orderly restart of the broker twice at 3000 msg/s: {account}")
+    assert account.is_exact, account
+    stage.settle()
+
+
 def test_the_broker_keeps_what_is_older_than_its_snapshot(stage: Stage) -> None:
     """The gateway is away, so that every message waits in the broker when it dies."""
     gateway = stage.gateway()
@@ -88,7 +94,7 @@ def test_the_broker_keeps_what_is_older_than_its_snapshot(stage: Stage) -> None:
     rate, old, young = 2_000, 4_000, 2_000
     sent = good_messages(stage.district, old + young)
     Load(stage.services.mqtt_url, sent[:old], rate).start().join()
-    await_snapshot(stage)
+    save_broker_state(stage.services)
     Load(stage.services.mqtt_url, sent[old:], rate).start().join()
     kill_broker(stage)
     gateway.start()
