@@ -31,8 +31,9 @@ class Outcome:
     """What became of one letter."""
 
     letter_id: int
-    readings: int  # recorded now
+    readings: int  # it held
     refusal: str  # why it still cannot be used; empty when it could
+    before: bool = False  # an earlier retry had used it
 
 
 async def retry_letters(settings: Settings, letter_ids: Sequence[int]) -> list[Outcome]:
@@ -60,6 +61,8 @@ async def _retry(
     letter_id: int,
 ) -> Outcome:
     letter = await dead_letters.get(connection, letter_id)
+    if letter.resolved_at is not None:
+        return Outcome(letter_id, 0, "", before=True)
     message = RawMessage(letter.topic, letter.payload, 0, False, letter.received_us, 0)  # noqa: FBT003  # a record's field
     found = validator.sort([message])
     recorded = await settle_dead_letter(connection, letter_id, _batch(found, listed))

@@ -99,7 +99,12 @@ def retry(letter_ids: Annotated[list[int], typer.Argument(metavar="ID...", help=
 
     outcomes = asyncio.run(retry_letters(connection.settings(), letter_ids))
     for outcome in outcomes:
-        said = f"still refused: {outcome.refusal}" if outcome.refusal else f"recorded, {outcome.readings} new readings"
+        if outcome.before:
+            said = "was used before, nothing to do"
+        elif outcome.refusal:
+            said = f"still refused: {outcome.refusal}"
+        else:
+            said = f"used, {outcome.readings} readings"
         typer.echo(f"{outcome.letter_id}: {said}")
     if any(outcome.refusal for outcome in outcomes):
         raise typer.Exit(1)
