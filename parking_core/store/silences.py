@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 # a device that is heard in its rhythm may seem silent for 1.1 of it. Waiting that long is never early, and 10 % late.
 GRACE = 1.1
 
-# Devices that were never heard have no row in device_liveness: their spaces are unknown from the beginning.
+# Devices that were never heard have no row in device_liveness, or one of the epoch when only their last will came: their
+# spaces are unknown from the beginning. A silence since 1970 would mark six million buckets dirty.
 # Spaces whose devices are all overdue, by far the fewest: only these are looked at with all their devices.
 _BEGIN = """
 WITH overdue AS MATERIALIZED (
     SELECT device.id, device.space_id
     FROM device_liveness AS liveness JOIN devices AS device ON device.id = liveness.device_id
     WHERE liveness.last_heard_at + device.expected_interval_s * %(grace)s < %(now)s
+      AND liveness.last_heard_at > TIMESTAMPTZ 'epoch'  -- `offline` alone: the broker spoke, the device was never heard
 ), suspect AS (
     SELECT space_id FROM overdue WHERE space_id IS NOT NULL
     UNION

@@ -127,6 +127,13 @@ def test_a_device_that_was_never_heard_has_no_silence(store: Connection) -> None
     assert ids(silences.open_silences(store)) == []
 
 
+def test_a_device_of_which_only_the_last_will_came_was_never_heard(store: Connection) -> None:
+    lot, (space,) = make_lot(store, 1)
+    add_device(store, lot, [space], datetime.fromtimestamp(0, UTC))
+    assert ids(sweep(store, NOON).begun) == []
+    assert store.execute("SELECT count(*) FROM dirty_buckets").fetchone() == (0,)
+
+
 def test_a_longer_rhythm_ends_a_silence_that_has_become_none(store: Connection) -> None:
     lot, (space,) = make_lot(store, 1)
     add_device(store, lot, [space], NOON)
