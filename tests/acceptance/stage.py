@@ -143,7 +143,11 @@ class Stage:
 
     def pulse_us(self) -> int:
         """What the API would give as its `as_of`."""
-        return int(asyncio.run(self._load()).pulse_us)
+        return int(self.image().pulse_us)
+
+    def image(self) -> LiveImage:
+        """The whole live state."""
+        return asyncio.run(self._load())
 
     async def _load(self) -> LiveImage:
         async with Redis.from_url(self.services.redis_url) as redis:

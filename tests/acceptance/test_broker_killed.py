@@ -87,7 +87,8 @@ def test_an_orderly_restart_of_the_broker_loses_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="Mosquitto 2.0 keeps no shared subscription over its restart: until the gateway is back, nobody is"
+    strict=True,
+    reason="Mosquitto 2.0 keeps no shared subscription over its restart: until the gateway is back, nobody is",
 )
 def test_messages_wait_for_a_gateway_that_comes_back_after_the_broker(stage: Stage) -> None:
     """A host that boots: the broker is there first, devices publish at once, the gateway follows seconds later."""
