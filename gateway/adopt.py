@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import mqtt5
 import structlog
 
-from gateway.subscribe import CLIENT_ID_PREFIX, SHARED_FILTER, STATUS_FILTER, open_session
+from gateway.subscribe import ALL_FILTERS, CLIENT_ID_PREFIX, open_session
 from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Adoption:
         connection, answer = await open_session(self._broker, CLIENT_ID_PREFIX + orphan, self._inbox)
         self._connection = connection
         try:
-            connection.send(mqtt5.UnsubscribePacket(2, [SHARED_FILTER, STATUS_FILTER]).write())
+            connection.send(mqtt5.UnsubscribePacket(2, list(ALL_FILTERS)).write())
             while not connection.closed.done():
                 seen = connection.received
                 connection.send(mqtt5.PingReqPacket().write())

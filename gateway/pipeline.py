@@ -60,7 +60,7 @@ class Gateway:
         self._metrics = metrics
         self._inbox = Inbox()
         broker = Broker.from_url(settings.mqtt_url)
-        self._subscriber = Subscriber(broker, settings.instance, self._inbox, metrics)
+        self._subscriber = Subscriber(broker, settings, self._inbox, metrics)
         self._registry = RegistryView(settings)
         self._adoption = Adoption(broker, self._inbox, self._registry)
         self._recorder = Recorder(settings.database_url, metrics)

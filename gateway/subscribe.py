@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.metrics import Metrics
+    from parking_core.settings import Settings
 
 log = structlog.get_logger()
 
 CLIENT_ID_PREFIX = "parking-gateway-"
+# One gateway subscribes plainly: Mosquitto 2.0 keeps a plain subscription over its own restart, a shared one it forgets,
+# and what devices publish until a gateway is back is then acknowledged and kept for nobody.
+PLAIN_FILTER = "parking/v1/+/+/+"
 SHARED_FILTER = "$share/parking-gateway/parking/v1/+/+/+"  # several gateways divide the messages of one group
-STATUS_FILTER = "parking/v1/+/+/status"
+STATUS_FILTER = "parking/v1/+/+/status"  # retained messages are not sent to shared subscriptions
+ALL_FILTERS = (PLAIN_FILTER, SHARED_FILTER, STATUS_FILTER)
 SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
 RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds
 KEEP_ALIVE_S = 30
@@ -248,9 +253,10 @@ class Connection(asyncio.Protocol):
 class Subscriber:
     """Keeps the session alive for as long as it runs."""
 
-    def __init__(self, broker: Broker, instance: str, inbox: Inbox, metrics: Metrics) -> None:
+    def __init__(self, broker: Broker, settings: Settings, inbox: Inbox, metrics: Metrics) -> None:
         self._broker = broker
-        self._client_id = CLIENT_ID_PREFIX + instance
+        self._client_id = CLIENT_ID_PREFIX + settings.instance
+        self._filters = (SHARED_FILTER, STATUS_FILTER) if settings.shared_subscription else (PLAIN_FILTER,)
         self._inbox = inbox
         self._metrics = metrics
         self._connection: Connection | None = None
@@ -304,7 +310,7 @@ class Subscriber:
         connection, answer = await open_session(self._broker, self._client_id, self._inbox)
         try:
             async with asyncio.timeout(CONNECT_PATIENCE_S):
-                await _subscribe(connection)
+                await _subscribe(connection, self._filters)
         except BaseException:
             connection.abort()
             raise
@@ -354,14 +360,16 @@ async def open_session(broker: Broker, client_id: str, inbox: Inbox) -> tuple[Co
     return connection, answer
 
 
-async def _subscribe(connection: Connection) -> None:
-    # Retained status messages are not sent to shared subscriptions, so that kind has one of its own.
-    filters = [
-        mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in (SHARED_FILTER, STATUS_FILTER)
-    ]
-    connection.send(mqtt5.SubscribePacket(1, filters).write())
+async def _subscribe(connection: Connection, filters: Sequence[str]) -> None:
+    """Subscribes to `filters` and to nothing else: a session may remember others.
+
+    A moment with both doubles messages, which changes nothing; a moment without would lose some.
+    """
+    wanted = [mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in filters]
+    connection.send(mqtt5.SubscribePacket(1, wanted).write())
     granted = await connection.subscribed
     if any(code.value >= 0x80 for code in granted.reason_codes):
         raise ServiceUnavailableError(
             "The broker refuses the subscription; allow the gateway's user to read parking/v1/#."
         )
+    connection.send(mqtt5.UnsubscribePacket(2, [other for other in ALL_FILTERS if other not in filters]).write())

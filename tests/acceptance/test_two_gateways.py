@@ -22,7 +22,7 @@ ADOPTION_S = 90.0  # silence of the absent one, its claim and its queue
 )
 def test_nothing_is_lost_when_one_of_two_gateways_is_killed(stage: Stage, *, returns: bool) -> None:
     messages = 12_000
-    first, second = stage.gateway("1"), stage.gateway("2")
+    first, second = (stage.gateway(name, PARKING_SHARED_SUBSCRIPTION="1") for name in "12")
     first.start()
     second.start()
     sent = good_messages(stage.district, messages)
