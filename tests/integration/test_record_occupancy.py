@@ -84,7 +84,7 @@ def test_every_reading_comes_back_bit_by_bit(database_url: str, drawn: list[dict
     assert len(stored) == len(ordered)
     for found, row in zip(stored, ordered, strict=True):
         expected = [row[name].item() for name in row.dtype.names or () if name != "lot_id"]
-        assert list(found) == [None if value != value else value for value in expected]  # noqa: PLR0124  # NaN
+        assert list(found) == [None if value != value else value for value in expected]  # noqa: PLR0124  # only NaN differs from itself
 
 
 @pytest.mark.parametrize("caution", [Caution.REPEATING, Caution.POISONED])

@@ -65,7 +65,7 @@ def test_a_port_that_is_no_number_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "shared"), [("", False), ("0", False), ("1", True)])
-def test_sharing_is_said_by_one_or_nothing(text: str, shared: bool) -> None:  # noqa: FBT001  # a table
+def test_sharing_is_said_by_one_or_nothing(text: str, shared: bool) -> None:  # noqa: FBT001  # an expectation of the table above
     assert Settings.from_environ({**URLS, "PARKING_SHARED_SUBSCRIPTION": text}).shared_subscription is shared
 
 

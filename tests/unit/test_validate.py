@@ -108,7 +108,7 @@ def test_an_array_gives_a_reading_an_element_and_a_letter_a_bad_one() -> None:
         (WINDOW.earliest_us - 1000, True),
     ],
 )
-def test_the_edges_of_the_clock_window_belong_to_it(skew_us: int, suspect: bool) -> None:  # noqa: FBT001  # a table
+def test_the_edges_of_the_clock_window_belong_to_it(skew_us: int, suspect: bool) -> None:  # noqa: FBT001  # an expectation of the table above
     found = a_validator().sort([a_message(a_payload(at=(NOON_US + skew_us) // 1000))])
     assert found.readings["clock_suspect"].tolist() == [suspect]
     assert found.readings["occurred_us"].tolist() == [NOON_US + skew_us], "the ledger needs what the device said"
@@ -150,7 +150,7 @@ def test_a_heartbeat_is_a_sign_of_life_that_must_be_durable_at_once() -> None:
     ("payload", "retained", "heard_us"),
     [(b"online", False, NOON_US), (b"online", True, 0), (b"offline", False, 0), (b"offline", True, 0)],
 )
-def test_only_a_fresh_online_says_that_the_device_was_heard(payload: bytes, retained: bool, heard_us: int) -> None:  # noqa: FBT001  # a table
+def test_only_a_fresh_online_says_that_the_device_was_heard(payload: bytes, retained: bool, heard_us: int) -> None:  # noqa: FBT001  # an expectation of the table above
     topic = device_topic("l1", "d7", Kind.STATUS)
     found = a_validator().sort([a_message(payload, topic=topic, retained=retained)])
     assert (found.heard_us, found.online) == ({7: heard_us}, {7: payload == b"online"})
