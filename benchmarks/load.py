@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 import uvloop
@@ -95,8 +96,7 @@ class _Client(asyncio.Protocol):
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP
+        self.transport = cast("asyncio.Transport", transport)  # asyncio's signature is wider than TCP
         self.transport.write(self._hello)
 
     def data_received(self, data: bytes) -> None:
