@@ -17,7 +17,7 @@ from gateway.subscribe import ALL_FILTERS, CLIENT_ID_PREFIX, open_session
 from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.messages import RawMessage
     from gateway.registry import RegistryView
@@ -26,16 +26,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 5.0
-QUIET_S = 3.0  # nothing arrived for so long after the last acknowledgement: the queue is empty
+QUIET_S = 3.0  # between two questions whether the queue is empty
 
 
 class Adoption:
-    """Looks for orphans for ever; takes over one at a time."""
+    """Looks for orphans for ever; takes over one at a time.
 
-    def __init__(self, broker: Broker, inbox: Inbox, registry: RegistryView) -> None:
+    `heal` brings into the live state what a gateway left behind that died between COMMIT and Redis.
+    """
+
+    def __init__(
+        self, broker: Broker, inbox: Inbox, registry: RegistryView, heal: Callable[[], Awaitable[None]]
+    ) -> None:
         self._broker = broker
         self._inbox = inbox
         self._registry = registry
+        self._heal = heal
         self._connection: Connection | None = None
 
     def acknowledge(self, messages: Sequence[RawMessage]) -> None:
@@ -56,6 +62,7 @@ class Adoption:
                 log.warning("orphaned session cannot be taken over", instance=orphan, error=str(error))
                 continue
             if emptied:
+                await self._heal()
                 await self._registry.forget(orphan)
 
     async def _take_over(self, orphan: str) -> bool:
@@ -64,11 +71,14 @@ class Adoption:
         self._connection = connection
         try:
             connection.send(mqtt5.UnsubscribePacket(2, list(ALL_FILTERS)).write())
-            while not connection.closed.done():
-                seen = connection.received
+            pings = 0
+            while not connection.closed.done() and not connection.is_silent:
+                seen, settled = connection.received, connection.acknowledged
                 connection.send(mqtt5.PingReqPacket().write())
+                pings += 1
                 await asyncio.wait([connection.closed], timeout=QUIET_S)
-                if connection.received == connection.acknowledged == seen:
+                # The broker answers in order: after the last PUBACK it was asked, and it answered before any message.
+                if connection.pongs == pings and connection.received == seen == settled:
                     connection.send(mqtt5.DisconnectPacket(session_expiry_interval=0).write())
                     connection.close()
                     log.info("orphaned session emptied", instance=orphan, messages=seen, found=answer.session_present)

@@ -62,7 +62,7 @@ class Gateway:
         broker = Broker.from_url(settings.mqtt_url)
         self._subscriber = Subscriber(broker, settings, self._inbox, metrics)
         self._registry = RegistryView(settings)
-        self._adoption = Adoption(broker, self._inbox, self._registry)
+        self._adoption = Adoption(broker, self._inbox, self._registry, self._heal_live_state)
         self._recorder = Recorder(settings.database_url, metrics)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
         self._live = LiveState(self._redis)
@@ -103,8 +103,10 @@ class Gateway:
             ]
             await stop.wait()
             await self._drain()
-            for task in running:
-                task.cancel()
+            while any(not task.done() for task in running):  # once is not always enough: wait_for of 3.11 may lose it
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running, timeout=1.0)
 
     async def _batches(self) -> None:
         while True:
@@ -172,7 +174,7 @@ class Gateway:
             self._metrics.waiting.set(len(self._inbox))
 
     async def _heal_live_state(self) -> None:
-        """Once at the start: a gateway that died between COMMIT and the live state left readings behind in history."""
+        """At the start, and after a session is taken over: a gateway that died left readings behind in history."""
         while True:
             try:
                 applied = await merge_into_live_state(self._settings.database_url, self._live)

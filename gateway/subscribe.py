@@ -43,8 +43,11 @@ KEEP_ALIVE_S = 30
 CONNECT_PATIENCE_S = 10.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
+STEADY_S = 10.0  # a session that ends sooner is a failed attempt: two gateways of one name would storm the broker
 _numbers = itertools.count(1)
-HOLD_BYTES = 32 * 2**20  # payload bytes waiting at which reading pauses: large messages must not fill the memory
+HOLD_BYTES = 32 * 2**20  # bytes waiting at which reading pauses: large messages must not fill the memory
+TAKE_BYTES = 4 * 2**20  # bytes of one batch: what it decodes to takes many times as much
+MESSAGE_BYTES = 512  # what a message takes beside its topic and payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Inbox:
     def put(self, message: RawMessage) -> None:
         """Adds a message."""
         self._messages.append(message)
-        self._bytes += len(message.payload)
+        self._bytes += _size(message)
 
     def announce(self) -> None:
         """Wakes the taker, once a chunk of bytes rather than once a message."""
@@ -119,14 +122,20 @@ class Inbox:
         await self._arrived.wait()
 
     def take(self, most: int) -> list[RawMessage]:
-        """Up to `most` messages in order of arrival."""
-        taken = self._messages[:most]
-        del self._messages[:most]
-        self._bytes -= sum(len(message.payload) for message in taken)
+        """Up to `most` messages and TAKE_BYTES in order of arrival; one at least, where there is one."""
+        sizes = itertools.accumulate(map(_size, itertools.islice(self._messages, most)))
+        fitting = max(1, sum(size <= TAKE_BYTES for size in sizes))
+        taken = self._messages[:fitting]
+        del self._messages[:fitting]
+        self._bytes -= sum(map(_size, taken))
         self.overfull = self._bytes > HOLD_BYTES
         if not self._messages:
             self._arrived.clear()
         return taken
+
+
+def _size(message: RawMessage) -> int:
+    return len(message.payload) + len(message.topic) + MESSAGE_BYTES
 
 
 class Connection(asyncio.Protocol):
@@ -135,7 +144,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, inbox: Inbox) -> None:
         self.number = next(_numbers)
         self.received = 0
-        self.acknowledged = 0
+        self.acknowledged = 0  # of those received, the ones that need no PUBACK included
+        self.pongs = 0
         self.closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.connected: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
         self.subscribed: asyncio.Future[mqtt5.SubAckPacket] = asyncio.get_running_loop().create_future()
@@ -206,14 +216,21 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self.transport.pause_reading()
         else:
+            self.heard_at = time.monotonic()  # the broker could not be heard
             self.transport.resume_reading()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker has said nothing for too long; while reading is paused it cannot be heard."""
+        return not self._paused and time.monotonic() - self.heard_at > KEEP_ALIVE_S * 1.5
 
     def acknowledge(self, messages: Sequence[RawMessage]) -> None:
         """PUBACKs of this connection's messages, in order of arrival."""
-        ids = [message.packet_id for message in messages if message.packet_id and message.connection == self.number]
+        mine = [message.packet_id for message in messages if message.connection == self.number]
+        ids = [packet_id for packet_id in mine if packet_id]
         packets = np.empty(len(ids), [("type", "u1"), ("length", "u1"), ("packet_id", ">u2")])
         packets["type"], packets["length"], packets["packet_id"] = 0x40, 2, ids  # PUBACK, success
-        self.acknowledged += len(ids)
+        self.acknowledged += len(mine)
         self.send(packets.tobytes())
         self.hold_or_read()
 
@@ -243,6 +260,8 @@ class Connection(asyncio.Protocol):
                 self.connected.set_result(packet)
             case mqtt5.SubAckPacket() if not self.subscribed.done():
                 self.subscribed.set_result(packet)
+            case mqtt5.PingRespPacket():
+                self.pongs += 1
             case mqtt5.DisconnectPacket():
                 log.warning("broker disconnects the gateway", reason=packet.reason_code.name)
                 self.abort()
@@ -260,34 +279,23 @@ class Subscriber:
         self._inbox = inbox
         self._metrics = metrics
         self._connection: Connection | None = None
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the session is up and subscribed."""
-        return self._connection is not None
+        self.is_connected = False  # whether the session is up and subscribed
 
     async def run(self) -> None:
         """Connects, again and again, with jittered backoff."""
         wait_s = BACKOFF_FIRST_S
         while True:
+            began = time.monotonic()
             try:
-                connection = await self._connect()
+                await self._session()
             except (OSError, ServiceUnavailableError, TimeoutError) as error:
                 log.warning(
                     "broker cannot be reached", error=str(error) or type(error).__name__, retry_s=round(wait_s, 2)
                 )
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
-                wait_s = min(wait_s * 2, BACKOFF_LAST_S)
-                continue
-            wait_s = BACKOFF_FIRST_S
-            self._connection = connection
-            try:
-                await self._keep_alive(connection)
-            finally:
-                self._connection = None
-                connection.abort()
-            self._metrics.reconnects.inc()
-            log.warning("connection to the broker is lost")
+            if time.monotonic() - began > STEADY_S:
+                wait_s = BACKOFF_FIRST_S
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+            wait_s = min(wait_s * 2, BACKOFF_LAST_S)
 
     def acknowledge(self, messages: Sequence[RawMessage]) -> None:
         """Sends PUBACKs in order of arrival. Those of an earlier connection cannot be: the broker delivers them again."""
@@ -306,22 +314,28 @@ class Subscriber:
             self._connection.close()
             await asyncio.wait([self._connection.closed], timeout=1.0)
 
-    async def _connect(self) -> Connection:
+    async def _session(self) -> None:
+        """One connection from its beginning to its end."""
         connection, answer = await open_session(self._broker, self._client_id, self._inbox)
+        # Acknowledged from here on: what the session had queued may fill window and inbox before the SUBACK comes.
+        self._connection = connection
         try:
             async with asyncio.timeout(CONNECT_PATIENCE_S):
                 await _subscribe(connection, self._filters)
-        except BaseException:
+            self.is_connected = True
+            log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
+            await self._keep_alive(connection)
+        finally:
+            self.is_connected, self._connection = False, None
             connection.abort()
-            raise
-        log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
-        return connection
+        self._metrics.reconnects.inc()
+        log.warning("connection to the broker is lost")
 
     async def _keep_alive(self, connection: Connection) -> None:
         while not connection.closed.done():
             connection.send(mqtt5.PingReqPacket().write())
             await asyncio.wait([connection.closed], timeout=KEEP_ALIVE_S / 2)
-            if time.monotonic() - connection.heard_at > KEEP_ALIVE_S * 1.5 and not self._inbox.overfull:
+            if connection.is_silent:
                 log.warning("broker is silent, connecting anew")
                 return
 

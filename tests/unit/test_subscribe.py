@@ -109,15 +109,34 @@ def test_acknowledgements_go_out_in_order_and_on_their_own_connection_only() -> 
 
 
 def test_reading_stops_while_too_many_bytes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribe, "HOLD_BYTES", 1000)
+    monkeypatch.setattr(subscribe, "HOLD_BYTES", 10_000)
 
     async def scene() -> None:
         connection, inbox, wire = connected()
-        connection.data_received(packet(1, b"x" * 600) + packet(2, b"x" * 600))
+        connection.data_received(packet(1, b"x" * 6000) + packet(2, b"x" * 6000))
         assert not wire.reading
         taken = inbox.take(1)
         connection.acknowledge(taken)
         assert wire.reading
+
+    asyncio.run(scene())
+
+
+def test_a_batch_is_bounded_by_bytes_and_messages_without_payload_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribe, "TAKE_BYTES", 10_000)
+    monkeypatch.setattr(subscribe, "HOLD_BYTES", 10_000)
+
+    async def scene() -> None:
+        connection, inbox, wire = connected()
+        sizes = (6000, 2000, 9000, 20_000, 1)
+        connection.data_received(b"".join(packet(number, b"x" * size) for number, size in enumerate(sizes, 1)))
+        batches = []
+        while len(inbox):
+            batches.append([message.packet_id for message in inbox.take(4)])
+        assert batches == [[1, 2], [3], [4], [5]]
+        for number in range(1, 25):
+            connection.data_received(packet(number, b""))
+        assert not wire.reading
 
     asyncio.run(scene())
 
