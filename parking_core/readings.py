@@ -30,9 +30,9 @@ READING = np.dtype(
 
 SEQ_MAX = 2**32 - 1  # the contract's uint32
 
-# What timestamptz can hold and Python can show; a device time outside is no time at all.
-TIME_MIN_US = -62_135_596_800_000_000  # 0001-01-01
-TIME_MAX_US = 253_402_300_799_999_999  # 9999-12-31
+# What timestamptz can hold and Python can show in every time zone; a device time outside is no time at all.
+TIME_MIN_US = -62_135_510_400_000_000  # 0001-01-02
+TIME_MAX_US = 253_402_214_399_999_999  # the end of 9999-12-30
 
 
 class Reason(StrEnum):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_PAYLOAD_BYTES = 65_536  # an array of some 500 readings; more belongs in several messages
+MOST_REFUSALS = 100  # bad elements kept one by one; 64 KiB may hold 32,000, which would cost more than all good traffic
 _PLAUSIBLE = msgspec.Meta(ge=-1e6, le=1e6)  # keeps infinities out of 4-byte floats
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -65,7 +66,7 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decode_occupancy(payload: bytes) -> OccupancyRecord | list[OccupancyRecord | Refusal] | Refusal:
-    """Readings of a payload; an array's good elements survive its bad ones."""
+    """Readings of a payload; an array's good elements survive its bad ones, unless these are too many."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         return _too_large(payload)
     try:
@@ -77,7 +78,19 @@ def decode_occupancy(payload: bytes) -> OccupancyRecord | list[OccupancyRecord |
         elements = _elements(payload)
     except UNREADABLE as error:
         return _refusal(error, payload)
-    return [_decode_element(bytes(element)) for element in elements]
+    decoded: list[OccupancyRecord | Refusal] = []
+    refused = 0
+    for element in elements:
+        record = _decode_element(bytes(element))
+        decoded.append(record)
+        if type(record) is Refusal:
+            refused += 1
+            if refused > MOST_REFUSALS:
+                detail = (
+                    f"More than {MOST_REFUSALS} of its {len(elements)} elements cannot be used; one: {record.detail}"
+                )
+                return Refusal(record.reason, detail, payload)
+    return decoded
 
 
 def decode_heartbeat(payload: bytes) -> HeartbeatRecord | Refusal:

@@ -1,0 +1,41 @@
+"""Payloads and times at the edge of what can be taken: bounded work, and nothing that a reader cannot show."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from api.board import moment
+from gateway.decoders.native import decoder as native
+from gateway.validate import Validator
+from parking_core.readings import TIME_MAX_US, TIME_MIN_US, Reason
+from tests.builders import WINDOW, a_message, a_payload, a_registry
+
+
+def test_an_array_of_thousands_of_bad_elements_is_one_letter() -> None:
+    payload = b"[" + b",".join([b"1"] * 32_000) + b"]"
+    found = Validator(a_registry(), WINDOW).sort([a_message(payload)] * 50)
+    assert [(letter.reason, letter.payload) for letter in found.rejections] == [(Reason.INVALID, payload)] * 50
+    assert "32000 elements" in found.rejections[0].detail
+
+
+@pytest.mark.parametrize(("bad", "letters", "readings"), [(native.MOST_REFUSALS, native.MOST_REFUSALS, 1), (101, 1, 0)])
+def test_bad_elements_are_kept_one_by_one_up_to_a_bound(bad: int, letters: int, readings: int) -> None:
+    payload = b"[" + b",".join([*[b"1"] * bad, a_payload(space="s70")]) + b"]"
+    found = Validator(a_registry(), WINDOW).sort([a_message(payload)])
+    assert (len(found.rejections), len(found.readings)) == (letters, readings)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
+@pytest.mark.parametrize("at_us", [TIME_MIN_US, TIME_MAX_US])
+def test_every_accepted_time_can_be_shown_everywhere(zone: str, at_us: int) -> None:
+    shown = moment(at_us, ZoneInfo(zone))
+    assert shown is not None
+    assert shown[:4] in {"0001", "9999"}
+
+
+def test_times_that_some_zone_cannot_show_are_refused() -> None:
+    for at in ("9999-12-31T20:00:00Z", "0001-01-01T04:00:00Z"):
+        found = Validator(a_registry(), WINDOW).sort([a_message(a_payload(at=at))])
+        assert [letter.reason for letter in found.rejections] == [Reason.BAD_TIME]
