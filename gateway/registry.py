@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,7 @@ WATCH_S = 2.0  # how long a change of the registry may stay unseen; an unknown d
 # A reading also leaves an event, so its sign of life needs to be durable only to a tenth of the device's
 # rhythm; the worker calls a device silent at 1.1 rhythms, so that it is never called so too early.
 LIVENESS_RESOLUTION = 0.1
+STEADY_S = 3 * WATCH_S  # a longer pause between two reports is an outage, and others were kept from reporting too
 
 
 class RegistryView:
@@ -39,6 +42,7 @@ class RegistryView:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._version = -1
         self._refreshing = asyncio.Lock()
+        self._reported_at, self._reporting_since = -math.inf, math.inf
         self.validator = Validator(DeviceRegistry(0, {}, frozenset()), window)
         self.ledger_devices: frozenset[int] = frozenset()
         self._durable_us = np.zeros(1, "i8")
@@ -64,6 +68,7 @@ class RegistryView:
                     await self._read(connection)
                 self.ledger_devices |= await events.ledger_devices(connection)
                 await gateways.report(connection, self._instance)
+                self._has_reported()
             except psycopg.Error as error:
                 log.warning("registry cannot be read", error=str(error).strip()[:300])
                 await self.close()
@@ -89,7 +94,15 @@ class RegistryView:
         self.ledger_devices |= ledger_devices
 
     async def claim_orphan(self) -> str | None:
-        """A gateway that is gone for good and that nobody else takes over."""
+        """A gateway that is gone for good and that nobody else takes over.
+
+        None until this gateway has reported without a break for as long as silence makes an orphan: after an outage
+        of the database all look silent, and two living gateways that took over each other's sessions would leave
+        moments without any subscriber, in which the broker throws messages away.
+        """
+        now = monotonic()
+        if now - self._reported_at > STEADY_S or now - self._reporting_since < self._adopt_after_s:
+            return None
         async with self._refreshing:
             try:
                 return await gateways.claim_orphan(await self._connected(), self._instance, self._adopt_after_s)
@@ -97,6 +110,12 @@ class RegistryView:
                 log.warning("orphans cannot be looked for", error=str(error).strip()[:300])
                 await self.close()
                 return None
+
+    def _has_reported(self) -> None:
+        now = monotonic()
+        if now - self._reported_at > STEADY_S:
+            self._reporting_since = now
+        self._reported_at = now
 
     async def forget(self, instance: str) -> None:
         """An orphan is taken care of. Where the database is away it is found again, empty."""
