@@ -157,6 +157,8 @@ async def supervise(loop: str, step: Callable[[], Awaitable[float]], stop: async
             log.exception("pass failed", loop=loop, again_in_s=round(wait, 1))
         else:
             pauses.reset()
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError  # wait_for of Python 3.11, which the Redis client uses, may lose one
             metrics.LAST_SUCCESS.labels(loop).set_to_current_time()
         metrics.LOOP_SECONDS.labels(loop).observe(time.monotonic() - begins)
         await pause(stop, wait)

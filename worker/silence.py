@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from parking_core.flows import decide_silence
-from parking_core.flows.rebuild_live_state import rebuild_live_state
+from parking_core.flows.rebuild_live_state import merge_into_live_state, rebuild_live_state
 from parking_core.store import silences
 from parking_core.store.live_state import LiveState, LiveStateMissingError
 from worker import metrics
@@ -37,6 +37,7 @@ class Silence:
         self._connection = connection
         self._live = LiveState(redis)
         self._epoch: str | None = None  # of the live state that holds all open silences; None: not known
+        self._server: str | None = None  # the Redis process whose state was compared with history
         self._reconciled_at = 0.0
         self._redis_again_at = 0.0
 
@@ -66,18 +67,34 @@ class Silence:
         try:
             epoch = await self._live.epoch()
             if epoch is None:
-                spaces = await rebuild_live_state(self._database_url, self._live)
-                metrics.REBUILDS.inc()
-                log.info("live state rebuilt", spaces=spaces)
+                await self._rebuild()
                 epoch = await self._live.epoch()
+            await self._bring_up_to_date()
             if epoch == self._epoch and time.monotonic() - self._reconciled_at < _RECONCILE_S:
                 return None
             return await self._live.load()
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, LiveStateMissingError) as error:
             self._lost(error)
             return None
 
+    async def _rebuild(self) -> None:
+        spaces = await rebuild_live_state(self._database_url, self._live)
+        metrics.REBUILDS.inc()
+        log.info("live state rebuilt", spaces=spaces)
+
+    async def _bring_up_to_date(self) -> None:
+        """At the start and when another Redis process answers: it may hold an old copy, which its epoch does not tell."""
+        server = await self._live.server()
+        if server != self._server:
+            applied = await merge_into_live_state(self._database_url, self._live)
+            log.info("live state compared with history", applied=applied)
+            self._server = server
+
     async def _reconcile(self, image: LiveImage) -> None:
+        if await in_thread(lambda: decide_silence.is_miscounted(self._connection, image)):
+            log.warning("counts of a lot are not those of its spaces")
+            await self._rebuild()  # open silences come with it
+            return
         difference = await in_thread(lambda: decide_silence.compare(self._connection, image))
         await decide_silence.apply(self._live, difference)
         silent = await in_thread(lambda: silences.open_silences(self._connection))

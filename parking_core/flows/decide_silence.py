@@ -63,6 +63,21 @@ async def apply(live: LiveState, spaces: Sweep | Difference) -> None:
             await live.revive(heard)
 
 
+def is_miscounted(connection: Connection, image: LiveImage) -> bool:
+    """Whether a lot's counts are not those of its known spaces: a space was moved to another lot, or removed."""
+    known = image.spaces[image.spaces["known"] == 1]
+    with connection.transaction():
+        lots = silences.with_lots(connection, known["space_id"].tolist())
+    order = np.argsort(known["space_id"])
+    place = order[np.searchsorted(known["space_id"], lots["space_id"].astype(np.int64), sorter=order)]
+    size = int(max(image.lots["lot_id"].max(initial=0), lots["lot_id"].max(initial=0))) + 1
+    counted = np.zeros((2, size), np.int64)
+    counted[:, image.lots["lot_id"]] = image.lots["known"], image.lots["occupied"]
+    present = lots["lot_id"].astype(np.int64)
+    expected = [np.bincount(present, minlength=size), np.bincount(present, known["occupied"][place], minlength=size)]
+    return not np.array_equal(counted, np.array(expected, np.int64))
+
+
 def compare(connection: Connection, image: LiveImage) -> Difference:
     """What live state must change; `image` is older than the last sweep, so that what was heard by then is no longer silent."""
     with connection.transaction():

@@ -19,10 +19,10 @@ async def rebuild_live_state(database_url: str, live: LiveState) -> int:
 
     Gateways apply nothing meanwhile and keep what they commit pending, so nothing falls between.
     """
-    await live.begin_rebuild()
+    epoch = await live.begin_rebuild()
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         newest = await history.newest_states(connection)
-    await live.finish_rebuild(newest.spaces, newest.lot_ids)
+    await live.finish_rebuild(epoch, newest.spaces, newest.lot_ids)
     return len(newest.spaces)
 
 

@@ -4,7 +4,7 @@
 
 local SPACES, OCCUPIED, KNOWN = 'parking:spaces', 'parking:lots:occupied', 'parking:lots:known'
 local CHANGES, COUNTER, EPOCH, PULSE = 'parking:changes', 'parking:changes:count', 'parking:epoch', 'parking:pulse'
-local SEQUENCES = 'parking:sequences'
+local SEQUENCES, REBUILD = 'parking:sequences', 'parking:rebuild'
 local REMEMBERED = 64       -- missing numbers a device that a late message can still fill
 local RESTART_BELOW = 16    -- a number this small, far behind, is a device that counts from the start again
 local NEW_COUNT = 10000     -- a jump this large is a device that counts from elsewhere, not ten thousand lost messages
@@ -40,8 +40,10 @@ local function publish(changed_spaces, occupied_by, known_by)
     if #changed_spaces == 0 then return end
     local lots = {}
     for lot, known in pairs(known_by) do
+        -- Below nothing: a space that was counted in another lot; the worker finds it and rebuilds.
         lots[#lots + 1] = struct.pack('>I4I4I4', lot,
-            redis.call('HINCRBY', OCCUPIED, lot, occupied_by[lot]), redis.call('HINCRBY', KNOWN, lot, known))
+            math.max(0, redis.call('HINCRBY', OCCUPIED, lot, occupied_by[lot])),
+            math.max(0, redis.call('HINCRBY', KNOWN, lot, known)))
     end
     announce('s', table.concat(changed_spaces), 'l', table.concat(lots))
 end
@@ -141,22 +143,30 @@ end)
 -- Which numbers of a device nobody received: per device the highest number and those missing below it.
 -- ARGV[1]: observations of 8 bytes: device u32, seq u32. Answers changes of 8 bytes: device u32, missing i32.
 redis.register_function('parking_observe_seq', function(keys, args)
-    local blob, devices, seen, order = args[1], {}, {}, {}
+    local blob, devices, seen = args[1], {}, {}  -- seen: the number of a device, a list where it sent several
     for i = 1, #blob / 8 do
         local device, seq = struct.unpack('>I4I4', blob, (i - 1) * 8 + 1)
-        if not seen[device] then
-            seen[device] = {}
+        local held = seen[device]
+        if not held then
+            seen[device] = seq
             devices[#devices + 1] = device
+        elseif type(held) == 'number' then
+            seen[device] = {held, seq}
+        else
+            held[#held + 1] = seq
         end
-        local list = seen[device]
-        list[#list + 1] = seq
     end
     local writes, deltas = {}, {}
     in_pieces(devices, function(first, last)
         local part = redis.call('HMGET', SEQUENCES, unpack(devices, first, last))
         for i = 1, #part do
-            local device = devices[first + i - 1]
-            local record, delta = observe(part[i], seen[device])
+            local device, before = devices[first + i - 1], part[i]
+            local numbers, record, delta = seen[device], nil, 0
+            if type(numbers) == 'number' and before and #before == 4 and numbers == struct.unpack('>I4', before) + 1 then
+                record = struct.pack('>I4', numbers)  -- the next number, nothing missing: nearly every message
+            else
+                record, delta = observe(before, type(numbers) == 'number' and {numbers} or numbers)
+            end
             writes[#writes + 1] = device
             writes[#writes + 1] = record
             if delta ~= 0 then deltas[#deltas + 1] = struct.pack('>I4i4', device, delta) end
@@ -175,12 +185,13 @@ redis.register_function('parking_pulse', function(keys, args)
 end)
 
 -- ARGV[1]: the new epoch, also the suffix of the prepared state, which becomes the live one.
--- Refused (0) where another rebuild was faster: gateways already apply to its state, which is newer.
+-- Refused (0) unless no other rebuild began since: what this one read of history may be older than what gateways applied
+-- to the state of another one, and they do not apply it again.
 redis.register_function('parking_install', function(keys, args)
-    local first = redis.call('EXISTS', EPOCH) == 0
+    local newest = redis.call('GET', REBUILD) == args[1]
     for _, key in ipairs({SPACES, OCCUPIED, KNOWN}) do
         local prepared = key .. ':' .. args[1]
-        if not first then
+        if not newest then
             redis.call('DEL', prepared)
         elseif redis.call('EXISTS', prepared) == 1 then
             redis.call('RENAME', prepared, key)
@@ -189,9 +200,10 @@ redis.register_function('parking_install', function(keys, args)
             redis.call('DEL', key)
         end
     end
-    if first then
+    if newest then
+        redis.call('DEL', REBUILD)
         redis.call('SET', EPOCH, args[1])
         announce('e', args[1])
     end
-    return first and 1 or 0
+    return newest and 1 or 0
 end)

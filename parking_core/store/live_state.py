@@ -6,6 +6,7 @@ Keys, all under `parking:`:
     lots:known              hash   lot id -> number of spaces whose state is known
     changes                 stream one entry a batch: n (counter), s (spaces), l (lots) | p (pulse) | e (new epoch)
     epoch                   present only while the state is complete; without it nothing is applied
+    rebuild                 the epoch that the rebuild begun last will have
     sequences               hash   device id -> highest number seen and the numbers missing below it
     pulse                   hash   gateway instance -> us up to which everything received is applied
 """
@@ -125,14 +126,26 @@ class LiveState:
         if await self.epoch() is None:
             raise LiveStateMissingError(_MISSING_STATE)
 
-    async def begin_rebuild(self) -> None:
-        """From here on nothing is applied until `finish_rebuild`; gateways keep what they have pending."""
-        await self._redis.delete("parking:epoch")
+    async def server(self) -> str:
+        """Name of the Redis process: another one may have come up with an older copy of the state."""
+        return str((await self._redis.info("server"))["run_id"])
 
-    async def finish_rebuild(self, spaces: Columns, lot_ids: np.ndarray[Any, np.dtype[np.int32]]) -> bool:
-        """Installs `spaces` (SPACE), whose lots are `lot_ids` row by row, as the live state.
+    async def begin_rebuild(self) -> str:
+        """From here on nothing is applied until `finish_rebuild`; gateways keep what they have pending.
 
-        False where another rebuild, begun at the same time, was faster: its state stays.
+        Gives the epoch of the state to come. History must be read after this.
+        """
+        epoch = uuid.uuid4().hex
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set("parking:rebuild", epoch)
+            pipe.delete("parking:epoch")
+            await pipe.execute()
+        return epoch
+
+    async def finish_rebuild(self, epoch: str, spaces: Columns, lot_ids: np.ndarray[Any, np.dtype[np.int32]]) -> bool:
+        """Installs `spaces` (SPACE), whose lots are `lot_ids` row by row, as the live state of `epoch`.
+
+        False where another rebuild was begun later, or Redis was emptied meanwhile: nothing is installed.
         """
         records = np.zeros(len(spaces), SPACE_RECORD)
         for name in ("occurred_us", "seq", "occupied", "known"):
@@ -141,7 +154,6 @@ class LiveState:
         size = SPACE_RECORD.itemsize
         fields = {int(space): packed[i * size : (i + 1) * size] for i, space in enumerate(spaces["space_id"])}
         known = spaces["known"] == 1
-        epoch = uuid.uuid4().hex
         await self._write(f"parking:spaces:{epoch}", fields)
         await self._write(f"parking:lots:known:{epoch}", _count(lot_ids[known]))
         await self._write(f"parking:lots:occupied:{epoch}", _count(lot_ids[known & (spaces["occupied"] == 1)]))
@@ -159,8 +171,8 @@ class LiveState:
             epoch, newest, spaces, occupied, known, pulses = await pipe.execute()
         lots = np.zeros(len(known), LOT)
         lots["lot_id"] = [int(lot) for lot in known]
-        lots["known"] = [int(count) for count in known.values()]
-        lots["occupied"] = [int(occupied.get(lot, 0)) for lot in known]
+        lots["known"] = [max(0, int(count)) for count in known.values()]
+        lots["occupied"] = [max(0, int(occupied.get(lot, 0))) for lot in known]
         return LiveImage(
             epoch=epoch.decode() if epoch is not None else None,
             last_id=newest[0][0] if newest else b"0-0",

@@ -94,8 +94,7 @@ async def _rebuild(live: LiveState, database_url: str) -> None:
         rows = connection.execute("SELECT id, lot_id FROM spaces WHERE code <> '010' ORDER BY id").fetchall()
     spaces = np.zeros(len(rows), SPACE)
     spaces["space_id"], spaces["known"], spaces["occurred_us"] = [space for space, _ in rows], 1, BASE_US - 60_000_000
-    await live.begin_rebuild()
-    await live.finish_rebuild(spaces, np.array([lot for _, lot in rows], np.int32))
+    await live.finish_rebuild(await live.begin_rebuild(), spaces, np.array([lot for _, lot in rows], np.int32))
     await live.pulse("1", time.time_ns() // 1000)
 
 

@@ -41,8 +41,7 @@ def with_live(url: str, scene: Callable[[LiveState], Awaitable[Any]]) -> Any:
 
 
 async def empty(live: LiveState) -> None:
-    await live.begin_rebuild()
-    await live.finish_rebuild(np.zeros(0, SPACE), np.zeros(0, "i4"))
+    await live.finish_rebuild(await live.begin_rebuild(), np.zeros(0, SPACE), np.zeros(0, "i4"))
 
 
 def updates(rows: list[Row]) -> Columns:
