@@ -60,8 +60,10 @@ class Gateway:
         self._metrics = metrics
         self._inbox = Inbox()
         broker = Broker.from_url(settings.mqtt_url)
-        self._subscriber = Subscriber(broker, settings, self._inbox, metrics)
-        self._registry = RegistryView(settings)
+        self._registry = registry = RegistryView(settings)
+        self._subscriber = Subscriber(
+            broker, settings.instance, self._inbox, metrics, shares=lambda: registry.has_company
+        )
         self._adoption = Adoption(broker, self._inbox, self._registry, self._heal_live_state)
         self._recorder = Recorder(settings.database_url, metrics)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)

@@ -39,6 +39,7 @@ class RegistryView:
         self._window = window = settings.clock_window
         self._instance = settings.instance
         self._adopt_after_s = settings.adopt_after_s
+        self.has_company = False  # another gateway lives: they share the messages
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._version = -1
         self._refreshing = asyncio.Lock()
@@ -69,6 +70,7 @@ class RegistryView:
                 self.ledger_devices |= await events.ledger_devices(connection)
                 await gateways.report(connection, self._instance)
                 self._has_reported()
+                self.has_company = await gateways.others_alive(connection, self._instance, self._adopt_after_s)
             except psycopg.Error as error:
                 log.warning("registry cannot be read", error=str(error).strip()[:300])
                 await self.close()

@@ -23,15 +23,14 @@ from gateway.messages import RawMessage
 from parking_core.errors import ServiceUnavailableError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.metrics import Metrics
-    from parking_core.settings import Settings
 
 log = structlog.get_logger()
 
 CLIENT_ID_PREFIX = "parking-gateway-"
-# One gateway subscribes plainly: Mosquitto 2.0 keeps a plain subscription over its own restart, a shared one it forgets,
+# A gateway that is alone subscribes plainly: Mosquitto 2.0 keeps a plain subscription over its own restart, a shared one it forgets,
 # and what devices publish until a gateway is back is then acknowledged and kept for nobody.
 PLAIN_FILTER = "parking/v1/+/+/+"
 SHARED_FILTER = "$share/parking-gateway/parking/v1/+/+/+"  # several gateways divide the messages of one group
@@ -40,6 +39,7 @@ ALL_FILTERS = (PLAIN_FILTER, SHARED_FILTER, STATUS_FILTER)
 SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
 RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds
 KEEP_ALIVE_S = 30
+LOOK_AROUND_S = 1.0  # how soon another gateway's coming or going changes the subscription
 CONNECT_PATIENCE_S = 10.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
@@ -272,10 +272,12 @@ class Connection(asyncio.Protocol):
 class Subscriber:
     """Keeps the session alive for as long as it runs."""
 
-    def __init__(self, broker: Broker, settings: Settings, inbox: Inbox, metrics: Metrics) -> None:
+    def __init__(
+        self, broker: Broker, instance: str, inbox: Inbox, metrics: Metrics, *, shares: Callable[[], bool]
+    ) -> None:
         self._broker = broker
-        self._client_id = CLIENT_ID_PREFIX + settings.instance
-        self._filters = (SHARED_FILTER, STATUS_FILTER) if settings.shared_subscription else (PLAIN_FILTER,)
+        self._client_id = CLIENT_ID_PREFIX + instance
+        self._shares = shares  # whether there is another gateway to share with, now
         self._inbox = inbox
         self._metrics = metrics
         self._connection: Connection | None = None
@@ -321,23 +323,35 @@ class Subscriber:
         self._connection = connection
         try:
             async with asyncio.timeout(CONNECT_PATIENCE_S):
-                await _subscribe(connection, self._filters)
+                shared = await self._subscribe(connection)
             self.is_connected = True
-            log.info("subscribed", client_id=self._client_id, session_present=answer.session_present)
-            await self._keep_alive(connection)
+            log.info("subscribed", client_id=self._client_id, session_present=answer.session_present, shared=shared)
+            await self._keep_alive(connection, shared=shared)
         finally:
             self.is_connected, self._connection = False, None
             connection.abort()
         self._metrics.reconnects.inc()
         log.warning("connection to the broker is lost")
 
-    async def _keep_alive(self, connection: Connection) -> None:
+    async def _subscribe(self, connection: Connection) -> bool:
+        shared = self._shares()
+        await _subscribe(connection, (SHARED_FILTER, STATUS_FILTER) if shared else (PLAIN_FILTER,))
+        return shared
+
+    async def _keep_alive(self, connection: Connection, *, shared: bool) -> None:
+        pinged = 0.0
         while not connection.closed.done():
-            connection.send(mqtt5.PingReqPacket().write())
-            await asyncio.wait([connection.closed], timeout=KEEP_ALIVE_S / 2)
+            if time.monotonic() - pinged > KEEP_ALIVE_S / 2:
+                connection.send(mqtt5.PingReqPacket().write())
+                pinged = time.monotonic()
+            await asyncio.wait([connection.closed], timeout=LOOK_AROUND_S)
             if connection.is_silent:
                 log.warning("broker is silent, connecting anew")
                 return
+            if self._shares() is not shared and not connection.closed.done():
+                async with asyncio.timeout(CONNECT_PATIENCE_S):
+                    shared = await self._subscribe(connection)
+                log.info("subscribed anew", client_id=self._client_id, shared=shared)
 
 
 async def open_session(broker: Broker, client_id: str, inbox: Inbox) -> tuple[Connection, mqtt5.ConnAckPacket]:
@@ -379,6 +393,7 @@ async def _subscribe(connection: Connection, filters: Sequence[str]) -> None:
 
     A moment with both doubles messages, which changes nothing; a moment without would lose some.
     """
+    connection.subscribed = asyncio.get_running_loop().create_future()
     wanted = [mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in filters]
     connection.send(mqtt5.SubscribePacket(1, wanted).write())
     granted = await connection.subscribed

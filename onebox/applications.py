@@ -81,7 +81,6 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
             "PARKING_DATABASE_URL": services.database_urls()["gateway"],
             "PARKING_MQTT_URL": services.urls()["mqtt_gateway_url"],
             "PARKING_INSTANCE": str(number),
-            "PARKING_SHARED_SUBSCRIPTION": "1" if len(names) > 1 else "0",
             "PARKING_METRICS_PORT": str(metrics[f"metrics-{name}"]),
         }
         listens = partial(accepts, metrics[f"metrics-{name}"])

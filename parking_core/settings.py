@@ -87,9 +87,6 @@ class Settings:
     http_port: int = 8000
     clock_window: ClockWindow = ClockWindow(-7 * 86_400_000_000, 300_000_000)
     instance: str = "1"  # names this gateway: the MQTT client id is prefix + instance
-    shared_subscription: bool = (
-        False  # several gateways divide the messages; 0 where there is one: see gateway.subscribe
-    )
     adopt_after_s: int = 30  # a gateway silent for so long is gone: another one takes over what its session holds
     metrics_port: int = 0  # 0: no metrics listener (the API serves its own at /metrics)
     time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
@@ -115,19 +112,11 @@ class Settings:
             if environ.get("PARKING_CLOCK_WINDOW")
             else cls.clock_window,
             instance=environ.get("PARKING_INSTANCE") or cls.instance,
-            shared_subscription=_flag(environ, "PARKING_SHARED_SUBSCRIPTION"),
             adopt_after_s=_whole_number(environ, "PARKING_ADOPT_AFTER_S", cls.adopt_after_s),
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
             time_zone=environ.get("PARKING_TIME_ZONE") or cls.time_zone,
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
         )
-
-
-def _flag(environ: Mapping[str, str], variable: str) -> bool:
-    text = environ.get(variable, "")
-    if text not in {"", "0", "1"}:
-        raise SettingsError(f"{variable} is {text!r}; give 1 or 0.")
-    return text == "1"
 
 
 def _whole_number(environ: Mapping[str, str], variable: str, default: int) -> int:

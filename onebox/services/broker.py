@@ -153,7 +153,7 @@ def configuration(port: int, folder: Path) -> str:
         "max_inflight_messages": "0",  # the subscriber's Receive Maximum is the window
         "message_size_limit": "0",
         "max_packet_size": str(_LARGEST_PACKET),
-        "set_tcp_nodelay": "true",
+        "set_tcp_nodelay": "false",  # a packet a message costs the broker a fifth more CPU, and saves 1 ms at the median
         "sys_interval": "10",
         "log_dest": "stderr",
         "log_timestamp_format": "%Y-%m-%dT%H:%M:%S",

@@ -23,6 +23,10 @@ WHERE instance = (
 RETURNING instance
 """
 
+_OTHERS = """
+SELECT EXISTS (SELECT FROM gateways WHERE instance <> %s AND seen_at > now() - %s * interval '1 second')
+"""
+
 _FORGET = "DELETE FROM gateways WHERE instance = %s"
 
 
@@ -35,6 +39,12 @@ async def claim_orphan(connection: AsyncConnection[Any], instance: str, silent_s
     """A gateway other than `instance` that was silent for so long and that nobody else has claimed."""
     row = await (await connection.execute(_CLAIM, (instance, silent_s))).fetchone()
     return None if row is None else str(row[0])
+
+
+async def others_alive(connection: AsyncConnection[Any], instance: str, silent_s: float) -> bool:
+    """Whether another gateway gave a sign of life within `silent_s`."""
+    row = await (await connection.execute(_OTHERS, (instance, silent_s))).fetchone()
+    return bool(row and row[0])
 
 
 async def forget(connection: AsyncConnection[Any], instance: str) -> None:

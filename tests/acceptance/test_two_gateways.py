@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
 from tests.acceptance.load import Load, good_messages
+from tests.acceptance.processes import until
 
 if TYPE_CHECKING:
     from tests.acceptance.stage import Stage
@@ -22,7 +25,7 @@ ADOPTION_S = 90.0  # silence of the absent one, its claim and its queue
 )
 def test_nothing_is_lost_when_one_of_two_gateways_is_killed(stage: Stage, *, returns: bool) -> None:
     messages = 12_000
-    first, second = (stage.gateway(name, PARKING_SHARED_SUBSCRIPTION="1") for name in "12")
+    first, second = (stage.gateway(name) for name in "12")
     first.start()
     second.start()
     sent = good_messages(stage.district, messages)
@@ -41,3 +44,43 @@ def test_nothing_is_lost_when_one_of_two_gateways_is_killed(stage: Stage, *, ret
     )
     assert account.is_exact, account
     stage.settle()
+
+
+def test_gateways_share_while_both_live_and_the_survivor_takes_all(stage: Stage) -> None:
+    messages = 4_000
+    ports = [free_port(), free_port()]
+    first, second = (
+        stage.gateway(name, PARKING_ADOPT_AFTER_S="3", PARKING_METRICS_PORT=str(port))
+        for name, port in zip("12", ports, strict=True)
+    )
+    first.start()
+    assert first.says('"shared": false'), "alone it subscribes plainly: the broker keeps that over its own restart"
+    second.start()
+    until(lambda: first.says('"shared": true') and second.says('"shared": true'), 15, "they do not share")
+    sent = good_messages(stage.district, messages)
+    Load(stage.services.mqtt_url, sent[: messages // 2], rate=3_000).start().join()
+    stage.await_rows(messages // 2)
+    taken = [recorded_messages(port) for port in ports]
+    assert sum(taken) == messages // 2, f"each message goes to one of them, not {taken}"
+    assert min(taken) > messages // 8, f"both take their share, not {taken}"
+    second.kill()
+    until(lambda: first.says("orphaned session emptied"), 40, "the absent one's session is not taken over")
+    seen = first.log.stat().st_size
+    until(lambda: first.says('"shared": false', seen), 15, "the survivor goes on sharing with nobody")
+    Load(stage.services.mqtt_url, sent[messages // 2 :], rate=3_000).start().join()
+    stage.await_rows(messages)
+    account = stage.account(sent)
+    assert account.is_exact, account
+    stage.settle()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def recorded_messages(port: int) -> int:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(int(float(line.split()[1])) for line in lines if line.startswith("gateway_messages_total "))

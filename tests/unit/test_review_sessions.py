@@ -117,7 +117,7 @@ def test_what_a_session_had_queued_is_acknowledged_although_the_subscription_is_
     async def scene() -> None:
         inbox = Inbox()
         async with broker_that(handle) as (fake, broker):
-            subscriber = Subscriber(broker, SETTINGS, inbox, Metrics())
+            subscriber = Subscriber(broker, SETTINGS.instance, inbox, Metrics(), shares=lambda: False)
 
             async def record() -> None:
                 while True:
@@ -145,7 +145,7 @@ def test_a_broker_that_ends_each_session_at_once_is_not_stormed() -> None:
 
     async def scene() -> int:
         async with broker_that(handle) as (fake, broker):
-            running = asyncio.create_task(Subscriber(broker, SETTINGS, Inbox(), Metrics()).run())
+            running = asyncio.create_task(Subscriber(broker, SETTINGS.instance, Inbox(), Metrics(), shares=lambda: False).run())
             await asyncio.sleep(1.0)
             await cancelled(running)
             return len(fake.peers)
@@ -170,7 +170,7 @@ def test_a_pause_of_reading_is_no_silence_of_the_broker(monkeypatch: pytest.Monk
     async def scene() -> None:
         inbox = Inbox()
         async with broker_that(handle) as (fake, broker):
-            subscriber = Subscriber(broker, SETTINGS, inbox, Metrics())
+            subscriber = Subscriber(broker, SETTINGS.instance, inbox, Metrics(), shares=lambda: False)
             running = asyncio.create_task(subscriber.run())
             await asyncio.wait_for(inbox.wait(), 2)
             messages = inbox.take(1)  # the batch waits for the database; the inbox is no longer overfull

@@ -62,13 +62,3 @@ def test_a_missing_url_is_named(missing: str) -> None:
 def test_a_port_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="PARKING_HTTP_PORT"):
         Settings.from_environ({**URLS, "PARKING_HTTP_PORT": text})
-
-
-@pytest.mark.parametrize(("text", "shared"), [("", False), ("0", False), ("1", True)])
-def test_sharing_is_said_by_one_or_nothing(text: str, shared: bool) -> None:  # noqa: FBT001  # an expectation of the table above
-    assert Settings.from_environ({**URLS, "PARKING_SHARED_SUBSCRIPTION": text}).shared_subscription is shared
-
-
-def test_another_word_for_sharing_is_refused() -> None:
-    with pytest.raises(SettingsError, match="PARKING_SHARED_SUBSCRIPTION"):
-        Settings.from_environ({**URLS, "PARKING_SHARED_SUBSCRIPTION": "yes"})
