@@ -13,7 +13,7 @@ from gateway.messages import RawMessage
 from gateway.validate import Validator
 from parking_core.flows.record_occupancy import Batch
 from parking_core.flows.settle_dead_letter import settle_dead_letter
-from parking_core.readings import Sign
+from parking_core.readings import Reason, Sign
 from parking_core.store import dead_letters, events
 from parking_core.store.devices import load_devices
 from parking_core.store.live_state import UPDATE, LiveState, LiveStateMissingError
@@ -69,7 +69,8 @@ async def _retry(
     if recorded is None:
         return Outcome(letter_id, 0, found.rejections[0].detail if found.rejections else "It says nothing.")
     await _show(live, recorded.readings)
-    return Outcome(letter_id, len(recorded.readings), "")
+    refused = [again.detail for again in recorded.rejections if again.reason is Reason.REFUSED_BY_DATABASE]
+    return Outcome(letter_id, len(recorded.readings), refused[0] if refused else "")
 
 
 def _batch(found: Sorted, listed: frozenset[int]) -> Batch:

@@ -86,6 +86,7 @@ async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Read
     """
     readings = batch.readings
     suspect = readings["clock_suspect"]
+    ledger_devices = list(batch.ledger_devices.union(readings["device_id"][suspect].tolist()))
     if suspect.any():
         fresh = await events.enter_ledger(connection, readings[suspect])
         keep = ~suspect
@@ -97,7 +98,7 @@ async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Read
         settled["occurred_us"][suspect] = settled["received_us"][suspect]
         readings = settled[keep]
         suspect = readings["clock_suspect"]
-    listed = ~suspect & np.isin(readings["device_id"], list(batch.ledger_devices)) if batch.ledger_devices else None
+    listed = ~suspect & np.isin(readings["device_id"], ledger_devices) if ledger_devices else None
     if listed is None or not listed.any():
         return readings
     known = await events.keys_in_ledger(connection, readings[listed])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parking_core.flows.record_occupancy import Caution, record_occupancy
+from parking_core.readings import Reason
 from parking_core.store import dead_letters
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, batch: Batch) -> Recorded | None:
     """Records what the letter says now; None when it still says nothing usable.
 
+    A letter of which the database refuses a reading stays open.
+
     Of an array with good and bad elements the good ones are recorded and each bad one becomes a letter of its own.
     """
     async with connection.transaction():
@@ -24,5 +27,9 @@ async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, b
                 await dead_letters.refuse_again(connection, letter_id, batch.rejections[0])
             return None
         recorded = await record_occupancy(connection, batch, Caution.POISONED)
-        await dead_letters.resolve(connection, letter_id)
+        refused = [again for again in recorded.rejections if again.reason is Reason.REFUSED_BY_DATABASE]
+        if refused:
+            await dead_letters.refuse_again(connection, letter_id, refused[0])
+        else:
+            await dead_letters.resolve(connection, letter_id)
     return recorded

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from onebox.__main__ import application
-from parking_core.errors import NotFoundError
+from parking_core.errors import NotFoundError, ServiceUnavailableError
 from parking_core.flows.rebuild_live_state import rebuild_live_state
 from parking_core.flows.seed_district import seed_district
 from parking_core.readings import Reason, Rejection
@@ -124,6 +124,23 @@ def test_a_retry_after_the_device_was_registered_records_the_reading_once(desk: 
     assert desk.occupied() == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "url", "advice"),
+    [
+        ("PARKING_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "parking status"),
+        ("PARKING_REDIS_URL", "redis://127.0.0.1:1/0", "parking rebuild"),
+    ],
+)
+def test_a_retry_without_a_service_says_what_is_away_and_what_to_do(
+    desk: Desk, variable: str, url: str, advice: str
+) -> None:
+    desk.keep(a_letter("parking/v1/L1/L1-001/occupancy", a_payload(at=now_us() // 1000)))
+    desk.environ[variable] = url
+    result = desk.run("dead-letters", "retry", "1")
+    assert isinstance(result.exception, ServiceUnavailableError), result.exception
+    assert advice in str(result.exception)
+
+
 def test_of_an_array_the_good_elements_are_recorded_and_each_bad_one_becomes_a_letter(desk: Desk) -> None:
     now_ms = now_us() // 1000
     good = a_payload(at=now_ms, space="001").decode()
@@ -133,6 +150,21 @@ def test_of_an_array_the_good_elements_are_recorded_and_each_bad_one_becomes_a_l
     assert desk.rows("SELECT count(*) FROM occupancy_events") == [(1,)]
     letters = desk.rows("SELECT id, reason, resolved_at IS NULL FROM dead_letters ORDER BY id")
     assert letters == [(1, "unknown_device", False), (2, "invalid", True)]
+
+
+def test_a_letter_that_the_database_refuses_again_stays_open(desk: Desk) -> None:
+    desk.keep(a_letter("parking/v1/L1/L1-001/occupancy", a_payload(at=now_us() // 1000, seq=5)))
+    with psycopg.connect(desk.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE occupancy_events ADD CONSTRAINT refuses CHECK (seq <> 5)")
+    result = desk.run("dead-letters", "retry", "1")
+    assert result.exit_code == 1
+    assert "still refused" in result.output
+    assert desk.rows("SELECT reason, resolved_at FROM dead_letters") == [("refused_by_database", None)]
+    with psycopg.connect(desk.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE occupancy_events DROP CONSTRAINT refuses")
+    assert desk.run("rebuild").exit_code == 0
+    assert "used, 1 readings" in desk.run("dead-letters", "retry", "1").output
+    assert desk.rows("SELECT seq FROM occupancy_events") == [(5,)]
 
 
 def test_rebuild_derives_the_live_state_from_history(desk: Desk) -> None:

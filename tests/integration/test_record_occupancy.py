@@ -147,6 +147,16 @@ def test_a_message_that_enters_the_window_between_two_receipts_is_one_event(data
     assert count(database_url) == 2
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_message_that_crosses_the_edge_of_the_window_within_one_batch_is_one_event(
+    database_url: str, order: tuple[int, int]
+) -> None:
+    both = ({"seq": 4}, suspect(NOON_US, NOON_US + 1, seq=4))
+    (recorded,) = record(database_url, batch_of(readings(*(both[place] for place in order))))
+    assert len(recorded.readings) == 1
+    assert count(database_url) == 1
+
+
 def test_signs_gaps_and_letters_are_durable_with_the_batch(database_url: str) -> None:
     seed_district(database_url, a_district(lots=1, spaces=2))
     ids = [row[0] for row in query(database_url, "SELECT id FROM devices ORDER BY id")]
