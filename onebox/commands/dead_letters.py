@@ -95,9 +95,19 @@ def retry(letter_ids: Annotated[list[int], typer.Argument(metavar="ID...", help=
     Example:
         parking dead-letters retry 17 18
     """
-    from gateway.retry import retry_letters  # loading it costs every other command 0.2 s
+    from redis.exceptions import RedisError  # loading these costs every other command 0.2 s
 
-    outcomes = asyncio.run(retry_letters(connection.settings(), letter_ids))
+    from gateway.retry import retry_letters  # same
+
+    try:
+        outcomes = asyncio.run(retry_letters(connection.settings(), letter_ids))
+    except psycopg.OperationalError as error:
+        raise _unreachable(error) from error
+    except RedisError as error:
+        raise ServiceUnavailableError(
+            f"The letter is recorded, but Redis cannot be reached to show it ({error}); "
+            "run `parking rebuild` when it is back, then retry the letters that are left."
+        ) from error
     for outcome in outcomes:
         if outcome.before:
             said = "was used before, nothing to do"
@@ -129,6 +139,8 @@ def _ask(question: Callable[[psycopg.AsyncConnection[Any]], Awaitable[_Answer]])
     try:
         return asyncio.run(ask())
     except psycopg.OperationalError as error:
-        raise ServiceUnavailableError(
-            f"The database cannot be asked ({error}); is it running? Try `parking status`."
-        ) from error
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: psycopg.OperationalError) -> ServiceUnavailableError:
+    return ServiceUnavailableError(f"The database cannot be asked ({error}); is it running? Try `parking status`.")
