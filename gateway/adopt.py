@@ -19,9 +19,10 @@ from parking_core.errors import ServiceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from gateway.inbox import Inbox
     from gateway.messages import RawMessage
     from gateway.registry import RegistryView
-    from gateway.subscribe import Broker, Connection, Inbox
+    from gateway.subscribe import Broker, Connection
 
 log = structlog.get_logger()
 

@@ -25,6 +25,7 @@ from parking_core.errors import ServiceUnavailableError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.inbox import Inbox
     from gateway.metrics import Metrics
 
 log = structlog.get_logger()
@@ -45,9 +46,8 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
 STEADY_S = 10.0  # a session that ends sooner is a failed attempt: two gateways of one name would storm the broker
 _numbers = itertools.count(1)
-HOLD_BYTES = 32 * 2**20  # bytes waiting at which reading pauses: large messages must not fill the memory
-TAKE_BYTES = 4 * 2**20  # bytes of one batch: what it decodes to takes many times as much
-MESSAGE_BYTES = 512  # what a message takes beside its topic and payload
+# An array's readings are a microsecond apart, and its successor comes after the last of them.
+SHORTEST_READING_BYTES = len(b'{"occupied":true,"at":1},')
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,55 +87,6 @@ def _tls_context(query: str) -> ssl.SSLContext:
     if "certfile" in options:
         context.load_cert_chain(options["certfile"], options.get("keyfile"))
     return context
-
-
-class Inbox:
-    """Messages received and not yet taken; tells when there are any and when to stop reading."""
-
-    def __init__(self) -> None:
-        self._messages: list[RawMessage] = []
-        self._bytes = 0
-        self._arrived = asyncio.Event()
-        self.overfull = False
-
-    def put(self, message: RawMessage) -> None:
-        """Adds a message."""
-        self._messages.append(message)
-        self._bytes += _size(message)
-
-    def announce(self) -> None:
-        """Wakes the taker, once a chunk of bytes rather than once a message."""
-        self.overfull = self._bytes > HOLD_BYTES
-        if self._messages:
-            self._arrived.set()
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    @property
-    def oldest_us(self) -> int | None:
-        """Receipt of the oldest waiting message."""
-        return self._messages[0].received_us if self._messages else None
-
-    async def wait(self) -> None:
-        """Returns when there is a message."""
-        await self._arrived.wait()
-
-    def take(self, most: int) -> list[RawMessage]:
-        """Up to `most` messages and TAKE_BYTES in order of arrival; one at least, where there is one."""
-        sizes = itertools.accumulate(map(_size, itertools.islice(self._messages, most)))
-        fitting = max(1, sum(size <= TAKE_BYTES for size in sizes))
-        taken = self._messages[:fitting]
-        del self._messages[:fitting]
-        self._bytes -= sum(map(_size, taken))
-        self.overfull = self._bytes > HOLD_BYTES
-        if not self._messages:
-            self._arrived.clear()
-        return taken
-
-
-def _size(message: RawMessage) -> int:
-    return len(message.payload) + len(message.topic) + MESSAGE_BYTES
 
 
 class Connection(asyncio.Protocol):
@@ -194,7 +145,7 @@ class Connection(asyncio.Protocol):
                             packet.retain,
                         )
                     )
-                    now_us += 1
+                    now_us += 1 + len(packet.payload) // SHORTEST_READING_BYTES
                 else:
                     self._control(packet)
         except IndexError:  # the last packet is not whole yet
@@ -220,9 +171,14 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     @property
+    def is_reading(self) -> bool:
+        """Whether what the broker says is heard."""
+        return not self._paused
+
+    @property
     def is_silent(self) -> bool:
         """Whether the broker has said nothing for too long; while reading is paused it cannot be heard."""
-        return not self._paused and time.monotonic() - self.heard_at > KEEP_ALIVE_S * 1.5
+        return self.is_reading and time.monotonic() - self.heard_at > KEEP_ALIVE_S * 1.5
 
     def acknowledge(self, messages: Sequence[RawMessage]) -> None:
         """PUBACKs of this connection's messages, in order of arrival."""
@@ -348,7 +304,7 @@ class Subscriber:
             if connection.is_silent:
                 log.warning("broker is silent, connecting anew")
                 return
-            if self._shares() is not shared and not connection.closed.done():
+            if self._shares() is not shared and connection.is_reading and not connection.closed.done():
                 async with asyncio.timeout(CONNECT_PATIENCE_S):
                     shared = await self._subscribe(connection)
                 log.info("subscribed anew", client_id=self._client_id, shared=shared)

@@ -10,9 +10,11 @@ import mqtt5
 import pytest
 
 from gateway import adopt, subscribe
+from gateway import inbox as inbox_module
 from gateway.adopt import Adoption
+from gateway.inbox import Inbox
 from gateway.metrics import Metrics
-from gateway.subscribe import Broker, Inbox, Subscriber
+from gateway.subscribe import Broker, Subscriber
 from parking_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def test_what_a_session_had_queued_is_acknowledged_although_the_subscription_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """More bytes than the inbox holds come before the SUBACK: reading stops, and must go on after the commits."""
-    monkeypatch.setattr(subscribe, "HOLD_BYTES", 1_000_000)
+    monkeypatch.setattr(inbox_module, "HOLD_BYTES", 1_000_000)
     queued = 100
 
     async def handle(peer: Peer) -> None:
@@ -145,7 +147,9 @@ def test_a_broker_that_ends_each_session_at_once_is_not_stormed() -> None:
 
     async def scene() -> int:
         async with broker_that(handle) as (fake, broker):
-            running = asyncio.create_task(Subscriber(broker, SETTINGS.instance, Inbox(), Metrics(), shares=lambda: False).run())
+            running = asyncio.create_task(
+                Subscriber(broker, SETTINGS.instance, Inbox(), Metrics(), shares=lambda: False).run()
+            )
             await asyncio.sleep(1.0)
             await cancelled(running)
             return len(fake.peers)
@@ -155,7 +159,7 @@ def test_a_broker_that_ends_each_session_at_once_is_not_stormed() -> None:
 
 def test_a_pause_of_reading_is_no_silence_of_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading pauses while the database is away: the answers to pings stay unread, and the connection is kept."""
-    monkeypatch.setattr(subscribe, "HOLD_BYTES", 1000)
+    monkeypatch.setattr(inbox_module, "HOLD_BYTES", 1000)
     monkeypatch.setattr(subscribe, "KEEP_ALIVE_S", 1)
 
     async def handle(peer: Peer) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import subscribe
-from gateway.subscribe import Broker, Connection, Inbox
+from gateway import inbox as inbox_module
+from gateway.inbox import Inbox
+from gateway.subscribe import Broker, Connection
 from parking_core.errors import SettingsError
 from tests.builders import a_message
 
@@ -109,7 +110,7 @@ def test_acknowledgements_go_out_in_order_and_on_their_own_connection_only() -> 
 
 
 def test_reading_stops_while_too_many_bytes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribe, "HOLD_BYTES", 10_000)
+    monkeypatch.setattr(inbox_module, "HOLD_BYTES", 10_000)
 
     async def scene() -> None:
         connection, inbox, wire = connected()
@@ -123,8 +124,8 @@ def test_reading_stops_while_too_many_bytes_wait(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_batch_is_bounded_by_bytes_and_messages_without_payload_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribe, "TAKE_BYTES", 10_000)
-    monkeypatch.setattr(subscribe, "HOLD_BYTES", 10_000)
+    monkeypatch.setattr(inbox_module, "TAKE_BYTES", 10_000)
+    monkeypatch.setattr(inbox_module, "HOLD_BYTES", 10_000)
 
     async def scene() -> None:
         connection, inbox, wire = connected()
