@@ -134,10 +134,11 @@ class Connection(asyncio.Protocol):
                 packet, length = read(buffer[position:])
                 position += length
                 if type(packet) is publish:
+                    payload = packet.payload
                     put(
                         RawMessage(
                             packet.topic,
-                            packet.payload,
+                            payload,
                             packet.packet_id or 0,
                             packet.duplicate,
                             now_us,
@@ -145,7 +146,7 @@ class Connection(asyncio.Protocol):
                             packet.retain,
                         )
                     )
-                    now_us += 1 + len(packet.payload) // SHORTEST_READING_BYTES
+                    now_us += 1 + len(payload) // SHORTEST_READING_BYTES
                 else:
                     self._control(packet)
         except IndexError:  # the last packet is not whole yet

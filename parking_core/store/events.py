@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,10 +65,11 @@ JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bool[])
  AND l.seq = r.seq AND l.occupied = r.occupied
 """
 
-_LEDGER_DEVICES = "SELECT DISTINCT device_id FROM clock_ledger"
+_LEDGER_DEVICES = "SELECT DISTINCT device_id FROM clock_ledger WHERE received_at >= %s"
 
 _COPY_DIRTY = "COPY dirty_buckets (lot_id, bucket) FROM STDIN (FORMAT BINARY)"
 
+EVER = datetime.min.replace(tzinfo=UTC)
 POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, where binary timestamptz counts from
 BUCKET_US = 300_000_000  # five minutes: the finest rollup
 
@@ -116,9 +118,9 @@ async def keys_in_ledger(connection: AsyncConnection[Any], readings: Readings) -
     return set(await (await connection.execute(_IN_LEDGER, _ledger_columns(readings))).fetchall())
 
 
-async def ledger_devices(connection: AsyncConnection[Any]) -> set[int]:
-    """Devices that the ledger knows: only their readings need to be looked up in it."""
-    return {device_id for (device_id,) in await (await connection.execute(_LEDGER_DEVICES)).fetchall()}
+async def ledger_devices(connection: AsyncConnection[Any], since: datetime = EVER) -> set[int]:
+    """Devices that the ledger has known since their receipt: only their readings need to be looked up in it."""
+    return {device_id for (device_id,) in await (await connection.execute(_LEDGER_DEVICES, (since,))).fetchall()}
 
 
 async def mark_dirty(connection: AsyncConnection[Any], readings: Readings) -> None:
