@@ -155,7 +155,7 @@ class Gateway:
         found = self._registry.validator.sort(messages)
         if any(rejection.reason in MAY_BE_NEW for rejection in found.rejections):
             before = self._registry.validator
-            await self._registry.refresh()
+            await self._registry.load()  # waits for a database that is away: an answer not had is no answer
             if self._registry.validator is not before:
                 found = self._registry.validator.sort(messages)
         return found

@@ -11,6 +11,7 @@ is lost between commit and Redis (a kill, Redis away, a rebuild) is found by `re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,6 @@ import numpy as np
 from parking_core.store import silences
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from psycopg import Connection
 
     from parking_core.store.live_state import LiveImage, LiveState
@@ -79,10 +78,14 @@ def is_miscounted(connection: Connection, image: LiveImage) -> bool:
 
 
 def compare(connection: Connection, image: LiveImage) -> Difference:
-    """What live state must change; `image` is older than the last sweep, so that what was heard by then is no longer silent."""
+    """What live state must change; `image` is older than the last sweep, so that what was heard by then is no longer silent.
+
+    Spaces that live state holds to be known although nobody watches them any more become silent here.
+    """
+    known = image.spaces["space_id"][image.spaces["known"] == 1]
     with connection.transaction():
+        silences.begin_unwatched(connection, known.tolist(), datetime.now(UTC))
         silent = silences.open_silences(connection)
-        known = image.spaces["space_id"][image.spaces["known"] == 1]
         unknown = image.spaces["space_id"][image.spaces["known"] == 0]
         revived = np.setdiff1d(unknown, silent["space_id"].astype(np.int64))
         return Difference(

@@ -82,6 +82,24 @@ WITH watching AS (
 SELECT ended.space_id, space.lot_id, ended.ended_at FROM ended JOIN spaces AS space ON space.id = ended.space_id
 """
 
+# Of the given spaces those that nobody watches who was ever heard: their device was taken away, or replaced by one that
+# has not spoken yet. What is shown of them is what the old one said last.
+_BEGIN_UNWATCHED = """
+WITH begun AS (
+    INSERT INTO space_silences (space_id, began_at)
+    SELECT space.id, %(now)s FROM spaces AS space
+    WHERE space.id = ANY (%(spaces)s)
+      AND NOT EXISTS (SELECT FROM space_silences WHERE space_id = space.id AND ended_at IS NULL)
+      AND NOT EXISTS (SELECT FROM devices AS device JOIN device_liveness AS liveness ON liveness.device_id = device.id
+                      WHERE device.space_id = space.id)
+      AND NOT EXISTS (SELECT FROM device_spaces AS bound JOIN device_liveness AS liveness USING (device_id)
+                      WHERE bound.space_id = space.id)
+    ON CONFLICT (space_id, began_at) DO NOTHING
+    RETURNING space_id, began_at
+)
+SELECT begun.space_id, space.lot_id, begun.began_at FROM begun JOIN spaces AS space ON space.id = begun.space_id
+"""
+
 _MARK_DIRTY = """
 INSERT INTO dirty_buckets (lot_id, bucket)
 SELECT lot_id, generate_series(from_at, %(until)s::timestamptz, %(step)s)
@@ -115,13 +133,18 @@ def begin_silences(connection: Connection, now: datetime) -> Columns:
     return _changed(connection, _BEGIN, now)
 
 
+def begin_unwatched(connection: Connection, space_ids: Iterable[int], now: datetime) -> Columns:
+    """Opens a silence for each of these spaces that no device watches which was ever heard; gives those (SPACE_IN_LOT)."""
+    return _changed(connection, _BEGIN_UNWATCHED, now, spaces=list(space_ids))
+
+
 def end_silences(connection: Connection, now: datetime) -> Columns:
     """Closes the silences of spaces that were heard again; gives those spaces (SPACE_IN_LOT)."""
     return _changed(connection, _END, now)
 
 
-def _changed(connection: Connection, statement: str, now: datetime) -> Columns:
-    parameters = {"now": now, "grace": timedelta(seconds=GRACE)}
+def _changed(connection: Connection, statement: str, now: datetime, **other: object) -> Columns:
+    parameters = {"now": now, "grace": timedelta(seconds=GRACE), **other}
     rows = connection.execute(statement.encode(), parameters).fetchall()
     _mark_dirty(connection, ((lot, at) for _, lot, at in rows), now)
     spaces = np.zeros(len(rows), SPACE_IN_LOT)

@@ -210,6 +210,34 @@ def test_live_state_follows_and_reconciles(store: Connection, database_url: str,
     asyncio.run(scenario())
 
 
+def test_a_space_whose_device_is_taken_away_is_unknown_until_another_one_speaks(
+    store: Connection, database_url: str, redis_url: str
+) -> None:
+    now = datetime.now(UTC)
+    lot, (space, other) = make_lot(store, 2)
+    device = add_device(store, lot, [space], now)
+    add_device(store, lot, [other], now)
+    for each in (space, other):
+        record(store, each, now, occupied=False)
+
+    async def scenario() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            live = LiveState(redis)
+            await Silence(database_url, store, redis).step()
+            assert await shown(live) == {space: (0, 1), other: (0, 1)}
+            store.execute("UPDATE devices SET space_id = NULL WHERE id = %s", (device,))
+            await Silence(database_url, store, redis).step()
+            assert await shown(live) == {space: (0, 0), other: (0, 1)}
+            successor = add_device(store, lot, [space], None)
+            await Silence(database_url, store, redis).step()
+            assert await shown(live) == {space: (0, 0), other: (0, 1)}
+            hear(store, successor, now)
+            await Silence(database_url, store, redis).step()
+            assert await shown(live) == {space: (0, 1), other: (0, 1)}
+
+    asyncio.run(scenario())
+
+
 def test_the_loop_rebuilds_a_lost_live_state_and_outlives_redis(
     store: Connection, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
