@@ -351,7 +351,15 @@ async def _subscribe(connection: Connection, filters: Sequence[str]) -> None:
     A moment with both doubles messages, which changes nothing; a moment without would lose some.
     """
     connection.subscribed = asyncio.get_running_loop().create_future()
-    wanted = [mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for pattern in filters]
+    wanted = [
+        mqtt5.TopicFilter(
+            pattern,
+            max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+            retain_as_published=False,  # only what the broker kept from earlier is marked, not what a device says now
+            retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,  # a session has had them
+        )
+        for pattern in filters
+    ]
     connection.send(mqtt5.SubscribePacket(1, wanted).write())
     granted = await connection.subscribed
     if any(code.value >= 0x80 for code in granted.reason_codes):

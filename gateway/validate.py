@@ -57,7 +57,7 @@ class _Sorting:
                 message.topic,
                 message.payload if payload is None else payload,
                 message.received_us,
-                message.redelivered,
+                message.redelivered or message.retained,  # every new subscription brings a retained one: one letter
                 reason,
                 detail,
             )
@@ -187,7 +187,8 @@ class Validator:
             )
         )
         into.sources.append(message)
-        into.heard_us[device.id] = message.received_us
+        if not message.retained:
+            into.heard_us[device.id] = message.received_us
         if record.seq:
             into.observed_seqs.append((device.id, record.seq))
 
@@ -234,6 +235,8 @@ def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
         assert isinstance(record, native.Refusal)  # noqa: S101  # the only other shape
         into.reject(message, record.reason, record.detail)
         return
+    if message.retained:  # the broker's memory
+        return
     into.heard_us[device.id] = message.received_us
     into.explicit.add(device.id)
     if record.seq:
@@ -243,7 +246,7 @@ def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
 def _status(message: RawMessage, device: Device, into: _Sorting) -> None:
     online = native.decode_status(message.payload)
     if isinstance(online, native.Refusal):
-        # Two subscriptions bring it, and as a retained message every new connection does: it is one letter.
+        # Two subscriptions bring it: it is one letter.
         into.reject(msgspec.structs.replace(message, redelivered=True), online.reason, online.detail)
         return
     into.explicit.add(device.id)

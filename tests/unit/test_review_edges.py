@@ -10,6 +10,7 @@ from api.board import moment
 from gateway.decoders.native import decoder as native
 from gateway.validate import Validator
 from parking_core.readings import TIME_MAX_US, TIME_MIN_US, Reason
+from parking_core.topics import Kind, device_topic
 from tests.builders import WINDOW, a_message, a_payload, a_registry
 
 
@@ -39,3 +40,18 @@ def test_times_that_some_zone_cannot_show_are_refused() -> None:
     for at in ("9999-12-31T20:00:00Z", "0001-01-01T04:00:00Z"):
         found = Validator(a_registry(), WINDOW).sort([a_message(a_payload(at=at))])
         assert [letter.reason for letter in found.rejections] == [Reason.BAD_TIME]
+
+
+@pytest.mark.parametrize("kind", [Kind.OCCUPANCY, Kind.HEARTBEAT])
+def test_what_the_broker_kept_is_recorded_but_is_no_sign_of_life(kind: Kind) -> None:
+    topic = device_topic("l1", "d7", kind)
+    for retained, heard in ((True, False), (False, True)):
+        found = Validator(a_registry(), WINDOW).sort([a_message(a_payload(), topic=topic, retained=retained)])
+        assert len(found.readings) == (kind is Kind.OCCUPANCY)
+        assert bool(found.heard_us) is heard
+        assert not found.rejections
+
+
+def test_a_bad_message_that_the_broker_kept_is_one_letter_however_often_it_comes() -> None:
+    found = Validator(a_registry(), WINDOW).sort([a_message(b"{", retained=True)])
+    assert [letter.redelivered for letter in found.rejections] == [True]

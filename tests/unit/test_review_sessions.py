@@ -264,3 +264,24 @@ def test_a_message_without_acknowledgement_does_not_keep_an_adoption_open() -> N
 
     _, orphanage, _ = asyncio.run(adopt_from(handle, 0.8))
     assert orphanage.forgotten == ["gone"]
+
+
+def test_only_what_the_broker_kept_from_earlier_comes_as_retained_and_once_a_session() -> None:
+    async def handle(peer: Peer) -> None:
+        await peer.read_until(mqtt5.ConnectPacket)
+        peer.write(CONNACK)
+        await peer.read_until(mqtt5.SubscribePacket)
+        peer.write(subscribed())
+        await peer.read()
+
+    async def scene() -> None:
+        async with broker_that(handle) as (fake, broker):
+            running = asyncio.create_task(Subscriber(broker, "t", Inbox(), Metrics(), shares=lambda: True).run())
+            await asyncio.sleep(0.3)
+            await cancelled(running)
+            (asked,) = [packet for packet in fake.peers[0].seen if isinstance(packet, mqtt5.SubscribePacket)]
+            for wanted in asked.topic_filters:
+                assert not wanted.retain_as_published
+                assert wanted.retain_handling is mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+
+    asyncio.run(scene())
