@@ -40,6 +40,12 @@ _LONGEST_PAUSE_S = 5.0
 _HOURS_EVERY_S = 1.0
 
 
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled, also where the Redis client lost it: wait_for of Python 3.11 sometimes does."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Follower:
     """Feeds `api.snapshot` from the database and Redis."""
 
@@ -64,7 +70,7 @@ class Follower:
 
     async def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         pause = _FIRST_PAUSE_S
-        while True:
+        while not _is_cancelled():
             began = time.monotonic()
             try:
                 await work()
@@ -87,7 +93,7 @@ class Follower:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _probe(self) -> None:
-        while True:
+        while not _is_cancelled():
             complete = await self._live.epoch() is not None
             self._api.health.redis_at = time.monotonic()
             if not complete:
@@ -101,7 +107,7 @@ class Follower:
 
     async def _follow_live(self) -> None:
         """Loads and follows; every round is one whole state, ended by a rebuild, a gap or a new registry."""
-        while True:
+        while not _is_cancelled():
             while self._registry is None:
                 await self._registry_moved.wait()
             while await self._live.epoch() is None:
@@ -115,8 +121,10 @@ class Follower:
                 if following.done():
                     following.result()
             finally:
-                following.cancel()
                 moved.cancel()
+                while not following.done():
+                    following.cancel()
+                    await asyncio.wait((following,), timeout=1.0)
                 await asyncio.gather(following, moved, return_exceptions=True)
 
     async def _one_round(self) -> None:
