@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BATCH_AGE_S = 0.02  # how long the first message of a batch waits for more: a commit costs about as much
+# A dense stream (20,000 a second) waits longer: a transaction costs 3 ms of CPU however few messages it holds.
+DENSE_MESSAGES = 400
+DENSE_AGE_S = 0.05
 BATCH_MESSAGES = 4096  # half the window: one batch commits while the next arrives
 PULSE_S = 0.5
 DRAIN_S = 10.0
@@ -125,10 +128,10 @@ class Gateway:
             self._idle.set()
         await inbox.wait()
         self._idle.clear()
-        oldest_us = inbox.oldest_us or 0
-        age_s = time.time() - oldest_us / 1e6
-        if len(inbox) < BATCH_MESSAGES and age_s < BATCH_AGE_S:
-            await asyncio.sleep(BATCH_AGE_S - max(age_s, 0.0))
+        for fewest, age_s in ((1, BATCH_AGE_S), (DENSE_MESSAGES, DENSE_AGE_S)):
+            young_s = (inbox.oldest_us or 0) / 1e6 + age_s - time.time()
+            if fewest <= len(inbox) < BATCH_MESSAGES and young_s > 0:
+                await asyncio.sleep(min(young_s, age_s))
         return inbox.take(BATCH_MESSAGES)
 
     async def _process(self, messages: Sequence[RawMessage]) -> None:

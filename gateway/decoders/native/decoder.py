@@ -116,18 +116,15 @@ def decode_status(payload: bytes) -> bool | Refusal:
 
 def microseconds(moment: datetime | float) -> int | None:
     """Microseconds since the epoch of an RFC 3339 time or of epoch milliseconds; None where it is no time."""
-    if isinstance(moment, datetime):
+    if type(moment) is int:
+        us = moment * 1000
+    elif isinstance(moment, datetime):
         us = (moment - _EPOCH) // _MICROSECOND
-    elif not _is_finite(moment * 1000):
-        return None
-    else:
+    elif math.isfinite(moment * 1000):
         us = round(moment * 1000)
+    else:
+        return None
     return us if TIME_MIN_US <= us <= TIME_MAX_US else None
-
-
-def _is_finite(number: float) -> bool:
-    # An int of JSON may be too large for math.isfinite(), which converts it.
-    return isinstance(number, int) or math.isfinite(number)
 
 
 def _decode_element(element: bytes) -> OccupancyRecord | Refusal:
