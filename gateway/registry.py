@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 WATCH_S = 2.0  # how long a change of the registry may stay unseen; an unknown device is looked up at once
-# Another gateway's entry carries the receipt, which lies before its commit by as long as its batch was tried again.
-LEDGER_OVERLAP = timedelta(minutes=10)
 # A reading also leaves an event, so its sign of life needs to be durable only to a tenth of the device's
 # rhythm; the worker calls a device silent at 1.1 rhythms, so that it is never called so too early.
 LIVENESS_RESOLUTION = 0.1
@@ -49,7 +46,6 @@ class RegistryView:
         self._reported_at, self._reporting_since = -math.inf, math.inf
         self.validator = Validator(DeviceRegistry(0, {}, frozenset()), window)
         self.ledger_devices: frozenset[int] = frozenset()
-        self._ledger_since = events.EVER
         self._durable_us = np.zeros(1, "i8")
         self._resolution_us = np.zeros(1, "i8")
 
@@ -71,9 +67,7 @@ class RegistryView:
                 connection = await self._connected()
                 if await registry_version(connection) != self._version:
                     await self._read(connection)
-                looked_at = datetime.now(UTC)
-                self.ledger_devices |= await events.ledger_devices(connection, self._ledger_since)
-                self._ledger_since = looked_at - LEDGER_OVERLAP
+                self.ledger_devices |= await events.ledger_devices(connection)
                 await gateways.report(connection, self._instance)
                 self._has_reported()
                 self.has_company = await gateways.others_alive(connection, self._instance, self._adopt_after_s)

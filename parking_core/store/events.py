@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +64,22 @@ JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bool[])
  AND l.seq = r.seq AND l.occupied = r.occupied
 """
 
-_LEDGER_DEVICES = "SELECT DISTINCT device_id FROM clock_ledger WHERE received_at >= %s"
+# One step in the primary key a device: DISTINCT would read the whole ledger every time.
+_LEDGER_DEVICES = """
+WITH RECURSIVE listed AS (
+    (SELECT device_id FROM clock_ledger ORDER BY device_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT following.device_id FROM clock_ledger AS following
+        WHERE following.device_id > listed.device_id ORDER BY following.device_id LIMIT 1
+    )
+    FROM listed WHERE listed.device_id IS NOT NULL
+)
+SELECT device_id FROM listed WHERE device_id IS NOT NULL
+"""
 
 _COPY_DIRTY = "COPY dirty_buckets (lot_id, bucket) FROM STDIN (FORMAT BINARY)"
 
-EVER = datetime.min.replace(tzinfo=UTC)
 POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, where binary timestamptz counts from
 BUCKET_US = 300_000_000  # five minutes: the finest rollup
 
@@ -118,9 +128,9 @@ async def keys_in_ledger(connection: AsyncConnection[Any], readings: Readings) -
     return set(await (await connection.execute(_IN_LEDGER, _ledger_columns(readings))).fetchall())
 
 
-async def ledger_devices(connection: AsyncConnection[Any], since: datetime = EVER) -> set[int]:
-    """Devices that the ledger has known since their receipt: only their readings need to be looked up in it."""
-    return {device_id for (device_id,) in await (await connection.execute(_LEDGER_DEVICES, (since,))).fetchall()}
+async def ledger_devices(connection: AsyncConnection[Any]) -> set[int]:
+    """Devices that the ledger knows: only their readings need to be looked up in it."""
+    return {device_id for (device_id,) in await (await connection.execute(_LEDGER_DEVICES)).fetchall()}
 
 
 async def mark_dirty(connection: AsyncConnection[Any], readings: Readings) -> None:

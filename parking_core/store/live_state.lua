@@ -5,6 +5,7 @@
 local SPACES, OCCUPIED, KNOWN = 'parking:spaces', 'parking:lots:occupied', 'parking:lots:known'
 local CHANGES, COUNTER, EPOCH, PULSE = 'parking:changes', 'parking:changes:count', 'parking:epoch', 'parking:pulse'
 local SEQUENCES, REBUILD = 'parking:sequences', 'parking:rebuild'
+local ABSENT_US = 40000000  -- a gateway silent for 30 s is taken over, which takes seconds
 local REMEMBERED = 64       -- missing numbers a device that a late message can still fill
 local RESTART_BELOW = 16    -- a number this small, far behind, is a device that counts from the start again
 local NEW_COUNT = 10000     -- a jump this large is a device that counts from elsewhere, not ten thousand lost messages
@@ -176,11 +177,21 @@ redis.register_function('parking_observe_seq', function(keys, args)
     return table.concat(deltas)
 end)
 
--- ARGV[1]: gateway instance; ARGV[2]: microseconds: everything that it received up to then is applied.
+-- ARGV[1]: gateway instance; ARGV[2]: microseconds: everything that it received up to then is applied; ARGV[3]: now.
+-- The figures are as old as the slowest gateway's: also a silent one's, until another has had time to take it over.
 redis.register_function('parking_pulse', function(keys, args)
     if redis.call('EXISTS', EPOCH) == 0 then return -1 end
-    redis.call('HSET', PULSE, args[1], args[2])
-    announce('p', args[2])
+    redis.call('HSET', PULSE, args[1], args[2] .. ' ' .. args[3])
+    local slowest, pulses = nil, redis.call('HGETALL', PULSE)
+    for i = 1, #pulses, 2 do
+        local up_to, sent = string.match(pulses[i + 1], '^(%d+) (%d+)$')
+        if not sent or tonumber(args[3]) - tonumber(sent) > ABSENT_US then
+            redis.call('HDEL', PULSE, pulses[i])
+        elseif not slowest or tonumber(up_to) < tonumber(slowest) then
+            slowest = up_to
+        end
+    end
+    announce('p', slowest)
     return 1
 end)
 

@@ -8,12 +8,13 @@ Keys, all under `parking:`:
     epoch                   present only while the state is complete; without it nothing is applied
     rebuild                 the epoch that the rebuild begun last will have
     sequences               hash   device id -> highest number seen and the numbers missing below it
-    pulse                   hash   gateway instance -> us up to which everything received is applied
+    pulse                   hash   gateway instance -> us up to which everything received is applied, us of saying so
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class LiveState:
 
     async def pulse(self, instance: str, at_us: int) -> None:
         """Says that everything this gateway received up to `at_us` is applied."""
-        await self._call("parking_pulse", instance.encode(), b"%d" % at_us)
+        await self._call("parking_pulse", instance.encode(), b"%d" % at_us, b"%d" % (time.time_ns() // 1000))
 
     async def epoch(self) -> str | None:
         """Name of the present complete state, None where there is none."""
@@ -179,7 +180,7 @@ class LiveState:
             last_count=int(newest[0][1][b"n"]) if newest else 0,
             spaces=_space_columns(spaces),
             lots=lots,
-            pulse_us=max((int(pulse) for pulse in pulses.values()), default=0),
+            pulse_us=min((int(pulse.split()[0]) for pulse in pulses.values()), default=0),
         )
 
     async def follow(self, image: LiveImage) -> AsyncIterator[LiveChange]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -193,3 +194,31 @@ def test_rebuild_and_merge_agree_with_history(redis_url: str, database_url: str)
         return rebuilt, first[one], first[two], later, await merge_into_live_state(database_url, live)
 
     assert with_live(redis_url, scene) == (2, (NOON_US, 2, 0, 1), (0, 0, 1, 1), 1, 0)
+
+
+def test_the_figures_are_as_old_as_the_slowest_gateways(redis_url: str) -> None:
+    async def scene(live: LiveState) -> list[int | None]:
+        await empty(live)
+        image = await live.load()
+        for instance, at_us in (("1", 50), ("2", 20), ("1", 60), ("2", 55)):
+            await live.pulse(instance, at_us)
+        pulses: list[int | None] = [(await live.load()).pulse_us]
+        async for change in live.follow(image):
+            pulses.append(change.pulse_us)
+            if len(pulses) == 5:
+                break
+        return pulses
+
+    assert with_live(redis_url, scene) == [55, 50, 20, 20, 55]
+
+
+def test_a_gateway_that_was_taken_over_no_longer_counts(redis_url: str) -> None:
+    async def scene(live: LiveState) -> int:
+        await empty(live)
+        await live.pulse("gone", 7)
+        async with Redis.from_url(redis_url) as redis:
+            await redis.hset("parking:pulse", "gone", f"7 {time.time_ns() // 1000 - 41_000_000}")
+        await live.pulse("1", 90)
+        return (await live.load()).pulse_us
+
+    assert with_live(redis_url, scene) == 90
