@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -19,18 +20,18 @@ from api.application import create_app
 from api.following import Follower
 from api.live import ABORT
 from api.state import ApiState, HttpSettings
-from parking_core.errors import ParkingError
+from parking_core.errors import ParkingError, SettingsError
 from parking_core.observability import configure_logging
 from parking_core.settings import Settings
 from parking_core.store.live_state import LiveState
 
 if TYPE_CHECKING:
-    import socket
-
     from api.live import LiveHub
 
 _LARGEST_HEADERS = 16_384  # bytes of one request's headers
 _DRAIN_S = 10  # how long SIGTERM waits for answers under way
+_HIGHEST_PORT = 65_535
+_BACKLOG = 2048  # connections that wait while a burst of them is taken
 _DATABASE_PATIENCE_S = 3.0
 
 
@@ -98,6 +99,23 @@ def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
     return ApiServer(config, app.state.hub)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that requests come to, taken before anything is started: a process without one has nothing to do.
+
+    Raises:
+        SettingsError: the port is taken, or there is no such address.
+    """
+    if port > _HIGHEST_PORT:
+        raise SettingsError(f"PARKING_HTTP_PORT is {port}; the highest port is {_HIGHEST_PORT}.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"Port {port} of {host} cannot be had ({error}); stop its program or set PARKING_HTTP_PORT to another."
+        ) from error
+
+
 def main() -> None:
     """Serves until SIGTERM; exits 1 with one sentence where a setting cannot be read."""
     configure_logging("api")
@@ -107,9 +125,13 @@ def main() -> None:
     except ParkingError as error:
         sys.exit(str(error))
     http = HttpSettings.from_environ(os.environ, port=settings.http_port, time_zone=settings.time_zone)
+    try:
+        listener = listen(http.host, http.port)
+    except ParkingError as error:
+        sys.exit(str(error))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # before uvicorn listens for them, and again when it hands them on after draining
-    build_server(settings, http).run()
+    build_server(settings, http).run(sockets=[listener])
 
 
 def _leave(*_: object) -> None:
