@@ -17,7 +17,7 @@ from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
 from api.problems import register_problems
-from api.routing import DirectRoute
+from api.routing import DirectRoute, Shortcut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -63,6 +63,7 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     operations_routes(app.router, api)
     register_problems(app)
     serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History)
+    app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -135,8 +135,10 @@ def availability_routes(router: APIRouter, api: ApiState) -> None:
         """Without a point: the first lots by code. Predictions for `arrive_at` are not part of the answer yet."""
         query = parse_query(AvailabilityQuery, request.scope["query_string"])
         board = api.board()
-        pieces = lot_pieces(board, *select(board, query), query.crs)
+        rows, distances = select(board, query)
+        pieces = lot_pieces(board, rows, distances, query.crs)
         head, tail = page_head(api.snapshot), lot_tail(api.snapshot)
         body = head + (tail + b",").join(pieces) + tail + b"]}" if pieces else head + b"]}"
-        facts = b"".join([*pieces, b"stale" if api.snapshot.stale() else b""])
+        # Distances follow from the address, so the stamps say all that may differ between two answers.
+        facts = b"".join([board.stamps[row] for row in rows]) + (b"stale" if api.snapshot.stale() else b"")
         return answer(request, body, facts=facts, as_of=api.snapshot.as_of())

@@ -6,6 +6,7 @@ lot and the space's code, so that a lot's spaces are one slice. Unknown is never
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN, _FREE, _OCCUPIED = 0, 1, 2
 _STATES = ("unknown", "free", "occupied")
+_STAMP_BYTES = 8  # an answer is known by those of its lots together
 _DEGREE_DIGITS = 7  # a centimetre
 encode = msgspec.json.encode
 
@@ -69,6 +71,7 @@ class Board:
         self.is_open = [True] * len(self.lots)
         self._with_hours = [row for row, lot in enumerate(self.lots) if lot.opening is not None]
         self._figures: list[bytes | None] = [None] * len(self.lots)
+        self.stamps = [b""] * len(self.lots)  # of each lot's facts, as `figures` gave them last
         self.brief = {"wgs84": _beginnings(self.lots, lat, lon), "gcj02": _beginnings(self.lots, *to_gcj02(lat, lon))}
         self.codes = [lot.code for lot in self.lots]
 
@@ -160,6 +163,7 @@ class Board:
                 encode(moment(int(self.changed_us[row]), self._zone)),
             )
             self._figures[row] = known
+            self.stamps[row] = hashlib.blake2b(self.brief["wgs84"][row] + known, digest_size=_STAMP_BYTES).digest()
         return known
 
     def find(self, lot: str) -> int | None:

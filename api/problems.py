@@ -68,7 +68,8 @@ def problem(
     )
 
 
-async def _of_platform(_: Request, error: Exception) -> Response:
+async def of_platform(_: Request, error: Exception) -> Response:
+    """Problem document of an error of ours."""
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if status is None or not isinstance(error, ParkingError):
         raise error
@@ -96,5 +97,5 @@ async def _of_framework(request: Request, error: Exception) -> Response:
 
 def register_problems(app: FastAPI) -> None:
     """Makes every error that leaves a route a problem document; what remains is caught at the edge."""
-    app.add_exception_handler(ParkingError, _of_platform)
+    app.add_exception_handler(ParkingError, of_platform)
     app.add_exception_handler(HTTPException, _of_framework)

@@ -7,8 +7,42 @@ from typing import TYPE_CHECKING, Any
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from api.problems import of_platform
+from parking_core.errors import ParkingError
+
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from collections.abc import Iterable
+
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Shortcut:
+    """Answers the exact addresses of DirectRoutes before the framework's own layers.
+
+    Its matching of routes, its exception and its exit-stack layers cost 20 microseconds a request, which had nothing
+    to do here: one look into a table finds the route, and errors become the same problem documents.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._routes = {
+            route.path: route for route in routes if isinstance(route, DirectRoute) and "{" not in route.path
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route  # what requests are counted under
+        request = Request(scope, receive)
+        try:
+            response = await route.endpoint(request)
+        except ParkingError as error:
+            response = await of_platform(request, error)
+        await response(scope, receive, send)
 
 
 class DirectRoute(APIRoute):
