@@ -83,7 +83,7 @@ def _line(simulation: Simulation) -> str:
     progress = simulation.progress
     return (
         f"published {progress.published}  acknowledged {progress.acknowledged}  refused {progress.refused}  "
-        f"reconnects {progress.reconnects}  behind {progress.behind_s:.1f} s"
+        f"unheard {progress.unheard}  reconnects {progress.reconnects}  behind {progress.behind_s:.1f} s"
     )
 
 

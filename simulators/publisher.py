@@ -33,6 +33,7 @@ _FLUSH_BYTES = 65_536
 _LAST_PACKET_ID = 65_535
 _DUP = 0x08
 _FIRST_ERROR = 0x80  # reason codes from here on are errors
+_UNHEARD = int(mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS)
 _REFUSALS = (  # a broker that says so once says so again
     mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD,
     mqtt5.ConnAckReasonCode.NOT_AUTHORIZED,
@@ -91,6 +92,7 @@ class Publisher:
         self.acknowledged = 0
         self.sent_again = 0
         self.reconnects = 0
+        self.unheard = 0  # acknowledged, but nobody was subscribed: the broker sends them to no one
         self.refused: Counter[str] = Counter()  # PUBACK reasons that are errors: acknowledged, but not taken
         self._address = BrokerAddress.parse(url)
         self._client_id = client_id
@@ -181,7 +183,10 @@ class Publisher:
         if self._under_way.pop(packet.packet_id, None) is None:
             return
         self.acknowledged += 1
-        if int(packet.reason_code) >= _FIRST_ERROR:
+        reason = int(packet.reason_code)
+        if reason == _UNHEARD:
+            self.unheard += 1
+        elif reason >= _FIRST_ERROR:
             self.refused[packet.reason_code.name.lower()] += 1
 
     def wake(self) -> None:

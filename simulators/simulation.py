@@ -32,6 +32,7 @@ class Progress:
     acknowledged: int = 0
     reconnects: int = 0
     refused: int = 0
+    unheard: int = 0  # taken by the broker when no gateway was subscribed
     behind_s: float = 0.0  # how late the simulation is: the machine or the broker is too slow for this speed
 
 
@@ -117,6 +118,7 @@ class Simulation:
         self.progress.acknowledged = sum(publisher.acknowledged for publisher in every)
         self.progress.reconnects = sum(publisher.reconnects for publisher in every)
         self.progress.refused = sum(publisher.refused.total() for publisher in every)
+        self.progress.unheard = sum(publisher.unheard for publisher in every)
 
     def _last_will(self, number: int) -> mqtt5.Will | None:
         """The real last will of a connection speaks for its first device; those of the others are simulated."""

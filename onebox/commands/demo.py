@@ -250,6 +250,8 @@ class _Show:
             facts.append(("simulation", f"{progress.behind_s:.0f} s behind; choose a lower --speed"))
         if progress.refused:
             facts.append(("refused by the broker", f"{progress.refused:,}"))
+        if progress.unheard:
+            facts.append(("reached no gateway", f"{progress.unheard:,}"))
         if self.complete_after_s is not None:
             facts.append(("all spaces known", f"{self.complete_after_s:.1f} s after the start"))
         return facts

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from onebox import connection
-from parking_core.errors import InvalidInputError, ParkingError
+from parking_core.errors import InvalidInputError, ParkingError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def replay(
     skew: Annotated[float, typer.Option(min=0, help="Seconds by which a device's clock may be wrong.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of duplicates, reordering and skew.")] = 1,
 ) -> None:
-    """Publish recorded sessions as device messages, and return when the broker has acknowledged each.
+    """Publish recorded sessions as device messages, and return when the broker has acknowledged each for a gateway.
 
     Running the same file again changes nothing: the messages carry the same times and numbers. A row that cannot
     be read is reported and left out; a departure that is empty means that the car is still there.
@@ -226,6 +226,11 @@ def _publish(
                 reasons = ", ".join(f"{reason} {count} times" for reason, count in publisher.refused.items())
                 raise ParkingError(
                     f"The broker refused messages ({reasons}); check the credential in PARKING_MQTT_URL."
+                )
+            if publisher.unheard:
+                raise ServiceUnavailableError(
+                    f"{publisher.unheard} of {publisher.published} events reached no gateway and are lost until they "
+                    "are replayed again; is a gateway running? `parking status` tells."
                 )
             return report
 

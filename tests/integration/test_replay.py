@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from onebox.__main__ import application
-from parking_core.errors import InvalidInputError
+from parking_core.errors import InvalidInputError, ServiceUnavailableError
 from simulators.publisher import BrokerAddress, Publisher
 from simulators.replay import Disturbance, clock_skew_us
 from tests.replay_oracle import RecordedFile, expected_rows
@@ -119,10 +119,11 @@ def test_what_is_published_is_what_the_file_says_and_the_same_again(
 
 
 def test_registration_makes_a_lot_whose_devices_may_report_the_files_times(
-    tmp_path: Path, environment: str, database_url: str
+    tmp_path: Path, environment: str, database_url: str, mqtt_url: str
 ) -> None:
-    assert environment
+    listener = Listener(environment, "P1")
     assert _replay(str(_sessions(tmp_path).path), *COLUMNS, "--lot", "P1", "--register").exit_code == 0
+    listener.stop(mqtt_url)
     with psycopg.connect(database_url) as connection:
         devices = connection.execute(
             """SELECT spaces.code, devices.code, clock_earliest_s, clock_latest_s FROM devices
@@ -162,8 +163,10 @@ def _whole_ms(payload: bytes) -> bytes:
     return json.dumps(reading).encode()
 
 
-def test_without_registration_a_known_lot_is_used_and_old_times_are_warned_of(tmp_path: Path, environment: str) -> None:
-    assert environment
+def test_without_registration_a_known_lot_is_used_and_old_times_are_warned_of(
+    tmp_path: Path, environment: str, mqtt_url: str
+) -> None:
+    listener = Listener(environment, "P4")
     file = str(_sessions(tmp_path, 20).path)
     missing = _replay(file, *COLUMNS, "--lot", "P4")
     assert isinstance(missing.exception, InvalidInputError)
@@ -172,10 +175,28 @@ def test_without_registration_a_known_lot_is_used_and_old_times_are_warned_of(tm
     again = _replay(file, *COLUMNS, "--lot", "P4")
     assert again.exit_code == 0
     assert "outside the accepted clock window" in again.output
+    assert len(listener.stop(mqtt_url)) == 80
 
 
-def test_bad_rows_are_reported_and_left_out_unless_all_are_bad(tmp_path: Path, environment: str) -> None:
-    assert environment
+def test_events_that_reach_no_gateway_are_counted_and_fail_the_command(
+    tmp_path: Path, environment: str, mqtt_url: str
+) -> None:
+    arguments = [str(_sessions(tmp_path, 20).path), *COLUMNS, "--lot", "P6", "--register"]
+    other = Listener(environment, "P7")  # hears another lot only
+    alone = _replay(*arguments)
+    assert other.stop(mqtt_url) == []
+    assert alone.exit_code == 1
+    assert isinstance(alone.exception, ServiceUnavailableError)
+    assert "40 of 40 events reached no gateway" in str(alone.exception)
+    assert "`parking status`" in str(alone.exception)
+    assert "published and acknowledged" not in alone.output
+    listener = Listener(environment, "P6")
+    assert _replay(*arguments).exit_code == 0
+    assert len(listener.stop(mqtt_url)) == 40
+
+
+def test_bad_rows_are_reported_and_left_out_unless_all_are_bad(tmp_path: Path, environment: str, mqtt_url: str) -> None:
+    listener = Listener(environment, "P5")
     file = tmp_path / "x.csv"
     file.write_text("bay,in,out\nA,100,200\nA,soon,300\nA,400,300\n")
     result = _replay(str(file), *COLUMNS, "--lot", "P5", "--register")
@@ -188,6 +209,7 @@ def test_bad_rows_are_reported_and_left_out_unless_all_are_bad(tmp_path: Path, e
     nothing = _replay(str(file), *COLUMNS, "--lot", "P5", "--register")
     assert nothing.exit_code == 1
     assert isinstance(nothing.exception, InvalidInputError)
+    assert len(listener.stop(mqtt_url)) == 2
 
 
 @pytest.mark.parametrize(
@@ -240,7 +262,7 @@ def test_the_publisher_is_fast_enough_for_the_benchmarks(mqtt_url: str) -> None:
             for number in range(count):
                 await publisher.publish(f"parking/v1/nobody/{number % 1_000}/occupancy", payload)
             await publisher.drain()
-            assert (publisher.acknowledged, publisher.refused.total()) == (count, 0)
+            assert (publisher.acknowledged, publisher.unheard, publisher.refused.total()) == (count, count, 0)
             return count / (time.process_time() - began)
 
     assert asyncio.run(run()) > 40_000, "150,000 messages a second of CPU on the idle development machine"

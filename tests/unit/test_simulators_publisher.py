@@ -167,6 +167,20 @@ def test_refused_messages_are_counted_by_reason() -> None:
     asyncio.run(run())
 
 
+def test_what_nobody_subscribed_to_is_counted_apart_from_what_is_refused() -> None:
+    async def run() -> None:
+        async with (
+            Broker(puback=mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS) as broker,
+            Publisher(broker.url, "p") as publisher,
+        ):
+            await _publish_numbers(publisher, 3)
+            broker.puback = mqtt5.PubAckReasonCode.SUCCESS
+            await _publish_numbers(publisher, 2)
+            assert (publisher.acknowledged, publisher.unheard, publisher.refused) == (5, 3, {})
+
+    asyncio.run(run())
+
+
 def test_a_broker_that_refuses_the_client_says_why() -> None:
     async def run() -> None:
         async with Broker(answer=mqtt5.ConnAckReasonCode.NOT_AUTHORIZED) as broker:
