@@ -36,6 +36,7 @@ from gateway.subscribe import RECEIVE_MAX, Broker, Subscriber
 from gateway.validate import MAY_BE_NEW, Sorted
 from parking_core.flows.rebuild_live_state import merge_into_live_state
 from parking_core.flows.record_occupancy import Batch
+from parking_core.readings import READING
 from parking_core.store.live_state import LiveState, LiveStateMissingError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Gateway:
     async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
+                tasks.create_task(self._serve_metrics(), name="metrics"),
                 tasks.create_task(self._subscriber.run(), name="session"),
                 tasks.create_task(self._batches(), name="batches"),
                 tasks.create_task(self._feed.run(), name="live"),
@@ -113,6 +115,11 @@ class Gateway:
                 for task in running:
                     task.cancel()
                 await asyncio.wait(running, timeout=1.0)
+
+    async def _serve_metrics(self) -> None:
+        """From the first subscription on: until then nobody may take this gateway for ready."""
+        await self._subscriber.subscribed.wait()
+        self._metrics.serve(self._settings.metrics_port)
 
     async def _batches(self) -> None:
         while True:
@@ -200,8 +207,20 @@ class Gateway:
         except TimeoutError:
             log.warning("could not finish, the broker delivers again", waiting=len(self._inbox))
         await self._feed.drain(DRAIN_S / 2)
+        await self._keep_missing()
         await self._subscriber.leave()
         log.info("drained")
+
+    async def _keep_missing(self) -> None:
+        """Gaps of the last batches become durable with the next one, which does not come."""
+        missing = self._feed.take_missing()
+        if not missing:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_S / 2):
+                await self._recorder.record(Batch(readings=np.zeros(0, READING), sources=(), missing=missing))
+        except TimeoutError:
+            log.warning("gaps are not recorded, the database is away", devices=len(missing))
 
     def _count(self, messages: Sequence[RawMessage], found: Sorted, rejections: Sequence[object]) -> None:
         metrics, readings = self._metrics, found.readings

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import ssl
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import mqtt5
 import numpy as np
 import structlog
 
 from gateway.messages import RawMessage
-from parking_core.errors import ServiceUnavailableError, SettingsError
+from parking_core.broker_url import Broker as Broker  # part of this module's interface: the pipeline takes it from here
+from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,45 +46,6 @@ STEADY_S = 10.0  # a session that ends sooner is a failed attempt: two gateways 
 _numbers = itertools.count(1)
 # An array's readings are a microsecond apart, and its successor comes after the last of them.
 SHORTEST_READING_BYTES = len(b'{"occupied":true,"at":1},')
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where and how to connect."""
-
-    host: str
-    port: int
-    username: str | None
-    password: bytes | None
-    tls: ssl.SSLContext | None
-
-    @classmethod
-    def from_url(cls, url: str) -> Broker:
-        """Broker of `mqtt://user:password@host:port` or `mqtts://...?cafile=&certfile=&keyfile=`.
-
-        Raises:
-            SettingsError: the URL is not one of these.
-        """
-        parts = urlsplit(url)
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise SettingsError(
-                f"PARKING_MQTT_URL is {parts.scheme}://...; give mqtt://user:password@host:1883 or mqtts://..."
-            )
-        return cls(
-            host=parts.hostname,
-            port=parts.port or (8883 if parts.scheme == "mqtts" else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password).encode() if parts.password else None,
-            tls=_tls_context(parts.query) if parts.scheme == "mqtts" else None,
-        )
-
-
-def _tls_context(query: str) -> ssl.SSLContext:
-    options = {name: values[0] for name, values in parse_qs(query).items()}
-    context = ssl.create_default_context(cafile=options.get("cafile"))
-    if "certfile" in options:
-        context.load_cert_chain(options["certfile"], options.get("keyfile"))
-    return context
 
 
 class Connection(asyncio.Protocol):
@@ -239,6 +198,7 @@ class Subscriber:
         self._metrics = metrics
         self._connection: Connection | None = None
         self.is_connected = False  # whether the session is up and subscribed
+        self.subscribed = asyncio.Event()  # it was so at least once
 
     async def run(self) -> None:
         """Connects, again and again, with jittered backoff."""
@@ -282,6 +242,7 @@ class Subscriber:
             async with asyncio.timeout(CONNECT_PATIENCE_S):
                 shared = await self._subscribe(connection)
             self.is_connected = True
+            self.subscribed.set()
             log.info("subscribed", client_id=self._client_id, session_present=answer.session_present, shared=shared)
             await self._keep_alive(connection, shared=shared)
         finally:

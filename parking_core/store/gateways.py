@@ -9,15 +9,16 @@ if TYPE_CHECKING:
 
 _REPORT = """
 INSERT INTO gateways (instance, seen_at) VALUES (%s, now())
-ON CONFLICT (instance) DO UPDATE SET seen_at = now()
+ON CONFLICT (instance) DO UPDATE SET seen_at = now(), claimed_at = NULL
 """
 
-# The claim counts as a sign of life, so that only one of several living gateways takes an orphan over.
+# A claim lapses as silence does: who made it may have died over it.
 _CLAIM = """
-UPDATE gateways SET seen_at = now()
+UPDATE gateways SET claimed_at = now()
 WHERE instance = (
     SELECT instance FROM gateways
-    WHERE instance <> %s AND seen_at < now() - %s * interval '1 second'
+    WHERE instance <> %(instance)s
+      AND greatest(seen_at, claimed_at) < now() - %(silent_s)s * interval '1 second'
     ORDER BY seen_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 RETURNING instance
@@ -37,7 +38,7 @@ async def report(connection: AsyncConnection[Any], instance: str) -> None:
 
 async def claim_orphan(connection: AsyncConnection[Any], instance: str, silent_s: float) -> str | None:
     """A gateway other than `instance` that was silent for so long and that nobody else has claimed."""
-    row = await (await connection.execute(_CLAIM, (instance, silent_s))).fetchone()
+    row = await (await connection.execute(_CLAIM, {"instance": instance, "silent_s": silent_s})).fetchone()
     return None if row is None else str(row[0])
 
 

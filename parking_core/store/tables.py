@@ -162,6 +162,7 @@ gateways = Table(
     metadata,
     Column("instance", Text, primary_key=True),
     _moment("seen_at"),
+    _moment("claimed_at", nullable=True),
 )
 
 space_silences = Table(

@@ -50,3 +50,15 @@ def test_what_was_stored_before_a_drain_is_not_delivered_again(stage: Stage) -> 
     stage.await_rows(messages)
     assert stage.account(sent).is_exact
     assert not gateway.says("repeated rows", offset), "stored messages were not acknowledged by the drained gateway"
+
+
+def test_gaps_of_the_last_batch_are_durable_after_a_drain(stage: Stage) -> None:
+    gateway = stage.gateway()
+    gateway.start()
+    first, after_a_gap = (good_messages(stage.district, 1, first_seq=seq) for seq in (1, 5))
+    for sent in (first, after_a_gap):
+        Load(stage.services.mqtt_url, sent, rate=100).start().join()
+        stage.await_rows(len(stage.stored()) or 1)
+    stage.await_rows(2)
+    assert gateway.terminate() == 0
+    assert stage.query("SELECT sum(seq_missing)::int FROM device_liveness") == [(3,)]

@@ -63,9 +63,9 @@ def test_gateways_share_while_both_live_and_the_survivor_takes_all(stage: Stage)
     taken = [recorded_messages(port) for port in ports]
     assert sum(taken) == messages // 2, f"each message goes to one of them, not {taken}"
     assert min(taken) > messages // 8, f"both take their share, not {taken}"
+    seen = first.log.stat().st_size
     second.kill()
     until(lambda: first.says("orphaned session emptied"), 40, "the absent one's session is not taken over")
-    seen = first.log.stat().st_size
     until(lambda: first.says('"shared": false', seen), 15, "the survivor goes on sharing with nobody")
     Load(stage.services.mqtt_url, sent[messages // 2 :], rate=3_000).start().join()
     stage.await_rows(messages)
