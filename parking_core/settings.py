@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from parking_core.errors import SettingsError
 
@@ -25,6 +27,11 @@ _UNIT_SECONDS = {
     "day": 86400.0,
     "w": 604800.0,
     "week": 604800.0,
+}
+_SCHEMES = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "mqtt_url": ("mqtt", "mqtts"),
 }
 _DURATION = re.compile(r"(?P<sign>[+-]?)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]*)", re.ASCII)
 _ISO_DURATION = re.compile(
@@ -105,6 +112,7 @@ class Settings:
             urls[name] = environ.get(variable) or provided.get(name) or ""
             if not urls[name]:
                 raise SettingsError(f"{variable} is not set and no private services run; set it or run `parking up`.")
+            _check_url(variable, urls[name], _SCHEMES[name])
         return cls(
             **urls,
             http_port=_whole_number(environ, "PARKING_HTTP_PORT", cls.http_port),
@@ -114,9 +122,36 @@ class Settings:
             instance=environ.get("PARKING_INSTANCE") or cls.instance,
             adopt_after_s=_whole_number(environ, "PARKING_ADOPT_AFTER_S", cls.adopt_after_s),
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
-            time_zone=environ.get("PARKING_TIME_ZONE") or cls.time_zone,
+            time_zone=_time_zone(environ.get("PARKING_TIME_ZONE") or cls.time_zone),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
         )
+
+
+def _check_url(variable: str, url: str, schemes: tuple[str, ...]) -> None:
+    """Says what is wrong without repeating the URL, which holds a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes:
+        raise SettingsError(
+            f"{variable} begins with {parts.scheme or 'no scheme'!r}; it must be {' or '.join(schemes)}://..."
+        )
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(
+            f"The port in {variable} cannot be read ({error}); give a number from 1 to 65535."
+        ) from error
+    if port == 0:
+        raise SettingsError(f"The port in {variable} is 0; give a number from 1 to 65535.")
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingsError(
+            f"PARKING_TIME_ZONE is {name!r}, which no time zone is called; give one such as Asia/Shanghai."
+        ) from error
+    return name
 
 
 def _whole_number(environ: Mapping[str, str], variable: str, default: int) -> int:

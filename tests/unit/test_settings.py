@@ -48,8 +48,10 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 
 def test_the_environment_wins_over_what_onebox_provides() -> None:
-    settings = Settings.from_environ({"PARKING_MQTT_URL": "mqtt://mine"}, database_url="d", redis_url="r", mqtt_url="m")
-    assert (settings.database_url, settings.mqtt_url) == ("d", "mqtt://mine")
+    settings = Settings.from_environ(
+        {"PARKING_MQTT_URL": "mqtt://mine"}, database_url="postgresql://d", redis_url="redis://r", mqtt_url="mqtt://m"
+    )
+    assert (settings.database_url, settings.mqtt_url) == ("postgresql://d", "mqtt://mine")
 
 
 @pytest.mark.parametrize("missing", sorted(URLS))
@@ -62,3 +64,28 @@ def test_a_missing_url_is_named(missing: str) -> None:
 def test_a_port_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="PARKING_HTTP_PORT"):
         Settings.from_environ({**URLS, "PARKING_HTTP_PORT": text})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("PARKING_DATABASE_URL", "nonsense", "postgresql"),
+        ("PARKING_DATABASE_URL", "postgresql://u:secret@h:abc/d", "port"),
+        ("PARKING_REDIS_URL", "foo", "redis"),
+        ("PARKING_REDIS_URL", "redis://:secret@h:99999", "port"),
+        ("PARKING_MQTT_URL", "http://u:secret@h", "mqtt"),
+        ("PARKING_MQTT_URL", "mqtt://u:secret@h:0", "port"),
+        ("PARKING_TIME_ZONE", "Mars/X", "Asia/Shanghai"),
+        ("PARKING_TIME_ZONE", "../etc/passwd", "Asia/Shanghai"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_without_its_password(variable: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as raised:
+        Settings.from_environ({**URLS, variable: value})
+    assert variable in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["postgres://h/d", "postgresql:///d?host=/run/postgresql"])
+def test_what_libpq_takes_is_taken(url: str) -> None:
+    assert Settings.from_environ({**URLS, "PARKING_DATABASE_URL": url}).database_url == url
