@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 CODE_ROOT = Path(__file__).resolve().parent.parent  # the folder of the import roots, installed or a checkout
 _WORKER_SETTLES_S = 1.0  # it listens nowhere: having lived so long, it did not fail at once
 _PASSED_ON = ("PATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_URLS = ("PARKING_DATABASE_URL", "PARKING_REDIS_URL", "PARKING_MQTT_URL")
+# The instance says itself what these are, or no process reads them.
+_NO_SETTINGS_OF_PROCESSES = {
+    *_URLS,
+    *("PARKING_HOME", "PARKING_RUNTIME", "PARKING_SERVICE_USER"),
+    *("PARKING_HTTP_PORT", "PARKING_INSTANCE", "PARKING_METRICS_PORT"),
+}
 _CAN_IMPORT = "import api, gateway, parking_core.settings, psycopg, worker"
 
 
@@ -140,6 +149,19 @@ def base_environment(environ: Mapping[str, str], services: Services) -> dict[str
         # Only the gateway speaks MQTT: the others get the address without a credential.
         "PARKING_MQTT_URL": without_credential(urls["mqtt_gateway_url"]),
     }
+
+
+def settings_digest(environ: Mapping[str, str]) -> str:
+    """Digest of the PARKING_* that the processes read from the caller; empty when the caller sets none."""
+    read = {
+        name: value
+        for name, value in environ.items()
+        if value
+        and name.startswith("PARKING_")
+        and not name.startswith("PARKING_TEST_")
+        and name not in _NO_SETTINGS_OF_PROCESSES
+    }
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest() if read else ""
 
 
 def python_path(environ: Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ class Plan:
     services_only: bool = False
     gateways: int = 1
     http_port: int = 0  # 0: not chosen yet
+    settings: str = ""  # digest of the caller's PARKING_* that the processes were started with
 
     def fulfils(self, wanted: Plan) -> bool:
         """Whether an instance of this plan runs the processes that are wanted."""

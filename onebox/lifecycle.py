@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from onebox import ports, services, strays, supervisor
+from onebox import applications, ports, services, strays, supervisor
 from onebox.instance import Instance, Phase, Plan, State
 from onebox.processes import Identity, last_lines, stop, wait_gone
 from parking_core.errors import InstallationError, SettingsError
@@ -56,14 +56,15 @@ def start(
 
 
 def fulfils(current: Instance, wanted: Plan, environ: Mapping[str, str]) -> bool:
-    """Whether the running instance is what is wanted: its processes, its port if one is named, its external services."""
+    """Whether the running instance is what is wanted: processes, settings, port if one is named, external services."""
     external = {process.name for process in current.processes if process.state is State.EXTERNAL}
     for name, variable in services.URL_VARIABLES.items():
         url = current.urls[variable.removeprefix("PARKING_").lower()] if name in external else ""
         if (environ.get(variable) or "") != url:
             return False
     port = wanted.http_port or port_of_environ(environ)
-    return current.plan.fulfils(wanted) and (wanted.services_only or port in {0, current.plan.http_port})
+    same = port in {0, current.plan.http_port} and current.plan.settings == applications.settings_digest(environ)
+    return current.plan.fulfils(wanted) and (wanted.services_only or same)
 
 
 def port_of_environ(environ: Mapping[str, str]) -> int:

@@ -284,7 +284,8 @@ def main(arguments: list[str]) -> int:
     """Supervise the plan given in the arguments, in the home of the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     services_only, gateways, http_port = (int(argument) for argument in arguments)
-    plan = Plan(services_only=bool(services_only), gateways=gateways, http_port=http_port)
+    settings = applications.settings_digest(os.environ)
+    plan = Plan(services_only=bool(services_only), gateways=gateways, http_port=http_port, settings=settings)
     home = Home.from_environ(os.environ)
     from parking_core.store.migrate import migrate  # noqa: PLC0415  # loading it costs every other command 0.15 s
 

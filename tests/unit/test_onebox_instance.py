@@ -16,7 +16,7 @@ import pytest
 
 from onebox import connection, credentials, lifecycle, ports, runtime
 from onebox.__main__ import main
-from onebox.applications import caller
+from onebox.applications import caller, settings_digest
 from onebox.commands.instance import describe
 from onebox.home import Home, default_root, file_lock, read_json, service_user, write_atomically
 from onebox.instance import Instance, Phase, Plan, ProcessState, State
@@ -190,6 +190,25 @@ def test_an_instance_that_is_up_is_kept_only_if_it_is_what_was_asked_for() -> No
     assert not lifecycle.fulfils(running, Plan(services_only=True), redis)
     assert not lifecycle.fulfils(running, Plan(), {})
     assert not lifecycle.fulfils(running, Plan(), {**redis, "PARKING_DATABASE_URL": "postgresql://elsewhere/x"})
+
+
+def test_an_instance_with_other_settings_is_not_what_was_asked_for() -> None:
+    window = {"PARKING_CLOCK_WINDOW": "-3650d..+1d"}
+    running = _instance(_here())
+    assert not lifecycle.fulfils(running, Plan(), window)
+    of_window = replace(running, plan=replace(running.plan, settings=settings_digest(window)))
+    assert lifecycle.fulfils(of_window, Plan(), window)
+    assert not lifecycle.fulfils(of_window, Plan(), {"PARKING_CLOCK_WINDOW": "-7d..+1d"})
+    assert not lifecycle.fulfils(of_window, Plan(), {})
+    irrelevant = {
+        "PARKING_HOME": "/h",
+        "PARKING_HTTP_PORT": "8000",
+        "PARKING_TEST_FOLDER": "/t",
+        "PARKING_TIME_ZONE": "",
+    }
+    assert lifecycle.fulfils(of_window, Plan(), window | irrelevant)
+    services = replace(of_window, plan=Plan(services_only=True))
+    assert lifecycle.fulfils(services, Plan(services_only=True), window), "no process that reads it runs"
 
 
 def test_default_home_is_the_users_own_or_one_the_service_user_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
