@@ -6,7 +6,7 @@
          │                          parking:epoch missing ─► rebuild; every minute, or after a loss ─► reconcile
          ├─ rollups   every 5 s     dirty_buckets ─► bites ─► lot_rollups_5m, lot_rollups_1h
          │                          (the bucket that runs: every 15 s)
-         └─ jobs      every night   procrastinate: retention, compression
+         └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
 
 Each loop holds one connection and works in a thread; there are no queues. The session that holds the lock is the one that
 decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM lets each loop finish its

@@ -130,3 +130,26 @@ def test_the_nightly_job_runs_in_the_queue(store: Connection, database_url: str)
         ("retention", "succeeded")
     ]
     assert store.execute("SELECT count(*) FROM clock_ledger").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("left_in_queue", [False, True])
+def test_a_worker_that_was_off_at_night_drops_when_it_begins_to_lead(
+    store: Connection, database_url: str, *, left_in_queue: bool
+) -> None:
+    settings = Settings(database_url=database_url, redis_url="redis://unused", mqtt_url="mqtt://unused")
+    store.execute("INSERT INTO clock_ledger VALUES (1, 1, 1, 0, true, now() - INTERVAL '40 days')")
+
+    async def scenario() -> None:
+        app = jobs.build(settings)
+        async with app.open_async():
+            if left_in_queue:  # by a worker that was killed
+                await app.tasks["retention"].defer_async(timestamp=0)
+        stop = asyncio.Event()
+        running = asyncio.create_task(jobs.run(settings, stop))
+        async with asyncio.timeout(20):
+            while store.execute("SELECT FROM clock_ledger").fetchone() is not None:  # noqa: ASYNC110  # rows set no event
+                await asyncio.sleep(0.05)
+        stop.set()
+        await running
+
+    asyncio.run(scenario())
