@@ -91,9 +91,9 @@ WITH begun AS (
     WHERE space.id = ANY (%(spaces)s)
       AND NOT EXISTS (SELECT FROM space_silences WHERE space_id = space.id AND ended_at IS NULL)
       AND NOT EXISTS (SELECT FROM devices AS device JOIN device_liveness AS liveness ON liveness.device_id = device.id
-                      WHERE device.space_id = space.id)
+                      WHERE device.space_id = space.id AND liveness.last_heard_at > TIMESTAMPTZ 'epoch')
       AND NOT EXISTS (SELECT FROM device_spaces AS bound JOIN device_liveness AS liveness USING (device_id)
-                      WHERE bound.space_id = space.id)
+                      WHERE bound.space_id = space.id AND liveness.last_heard_at > TIMESTAMPTZ 'epoch')
     ON CONFLICT (space_id, began_at) DO NOTHING
     RETURNING space_id, began_at
 )

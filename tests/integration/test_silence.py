@@ -238,6 +238,17 @@ def test_a_space_whose_device_is_taken_away_is_unknown_until_another_one_speaks(
     asyncio.run(scenario())
 
 
+def test_a_device_of_which_only_the_last_will_came_watches_nothing(store: Connection) -> None:
+    lot, (single, *pair) = make_lot(store, 3)
+    never = datetime.fromtimestamp(0, UTC)
+    add_device(store, lot, [single], never)
+    both = add_device(store, lot, pair, never)
+    hear(store, both, NOON)
+    assert ids(silences.begin_unwatched(store, [single, *pair], NOON)) == [single]
+    hear(store, both, never)
+    assert ids(silences.begin_unwatched(store, [single, *pair], NOON)) == pair
+
+
 def test_the_loop_rebuilds_a_lost_live_state_and_outlives_redis(
     store: Connection, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
