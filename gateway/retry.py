@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from gateway.messages import RawMessage
 from gateway.validate import Validator
+from parking_core.errors import NotFoundError
 from parking_core.flows.record_occupancy import Batch
 from parking_core.flows.settle_dead_letter import settle_dead_letter
 from parking_core.readings import Reason, Sign
@@ -19,7 +20,7 @@ from parking_core.store.devices import load_devices
 from parking_core.store.live_state import UPDATE, LiveState, LiveStateMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.validate import Sorted
     from parking_core.readings import Readings
@@ -34,21 +35,19 @@ class Outcome:
     readings: int  # it held
     refusal: str  # why it still cannot be used; empty when it could
     before: bool = False  # an earlier retry had used it
+    unknown: str = ""  # there is no such letter, and what to do
 
 
-async def retry_letters(settings: Settings, letter_ids: Sequence[int]) -> list[Outcome]:
-    """Tries letters again, each in its own transaction.
-
-    Raises:
-        NotFoundError: a letter does not exist; those before it are done.
-    """
+async def retry_letters(settings: Settings, letter_ids: Sequence[int]) -> AsyncIterator[Outcome]:
+    """Tries letters again, each in its own transaction, and gives each outcome before it tries the next."""
     redis = Redis.from_url(settings.redis_url, socket_timeout=5.0)
     live = LiveState(redis)
     try:
         async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
             validator = Validator(await load_devices(connection), settings.clock_window)
             listed = frozenset(await events.ledger_devices(connection))
-            return [await _retry(connection, live, validator, listed, letter_id) for letter_id in letter_ids]
+            for letter_id in letter_ids:
+                yield await _retry(connection, live, validator, listed, letter_id)
     finally:
         await redis.aclose()
 
@@ -60,7 +59,10 @@ async def _retry(
     listed: frozenset[int],
     letter_id: int,
 ) -> Outcome:
-    letter = await dead_letters.get(connection, letter_id)
+    try:
+        letter = await dead_letters.get(connection, letter_id)
+    except NotFoundError as error:
+        return Outcome(letter_id, 0, "", unknown=str(error))
     if letter.resolved_at is not None:
         return Outcome(letter_id, 0, "", before=True)
     message = RawMessage(letter.topic, letter.payload, 0, False, letter.received_us, 0)  # noqa: FBT003  # a record's field

@@ -16,9 +16,9 @@ from parking_core.store import dead_letters
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.retry import Outcome
     from parking_core.store.dead_letters import DeadLetter
 
-_SHOWN_BYTES = 4096
 _Answer = TypeVar("_Answer")
 
 
@@ -80,17 +80,18 @@ def show(letter_id: Annotated[int, typer.Argument(metavar="ID", help="Number of 
     """
     letter = _ask(lambda db: dead_letters.get(db, letter_id))
     record = _as_record(letter)
-    payload = letter.payload[:_SHOWN_BYTES]
     try:
-        record["payload"] = payload.decode()
+        record["payload"] = letter.payload.decode()
     except UnicodeDecodeError:
-        record["payload_hex"] = payload.hex()
+        record["payload_hex"] = letter.payload.hex()
     record["payload_bytes"] = len(letter.payload)
     typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
 
 
 def retry(letter_ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Numbers of the letters.")]) -> None:
     """Try letters again with today's registry; one that can be used is recorded once and resolved.
+
+    Exit code 1 when one is still refused or does not exist; the others are tried all the same.
 
     Example:
         parking dead-letters retry 17 18
@@ -99,8 +100,15 @@ def retry(letter_ids: Annotated[list[int], typer.Argument(metavar="ID...", help=
 
     from gateway.retry import retry_letters  # same
 
+    async def try_all() -> bool:
+        done = True
+        async for outcome in retry_letters(connection.settings(), letter_ids):
+            typer.echo(_said(outcome))
+            done = done and not (outcome.refusal or outcome.unknown)
+        return done
+
     try:
-        outcomes = asyncio.run(retry_letters(connection.settings(), letter_ids))
+        done = asyncio.run(try_all())
     except psycopg.OperationalError as error:
         raise _unreachable(error) from error
     except RedisError as error:
@@ -108,16 +116,20 @@ def retry(letter_ids: Annotated[list[int], typer.Argument(metavar="ID...", help=
             f"The letter is recorded, but Redis cannot be reached to show it ({error}); "
             "run `parking rebuild` when it is back, then retry the letters that are left."
         ) from error
-    for outcome in outcomes:
-        if outcome.before:
-            said = "was used before, nothing to do"
-        elif outcome.refusal:
-            said = f"still refused: {outcome.refusal}"
-        else:
-            said = f"used, {outcome.readings} readings"
-        typer.echo(f"{outcome.letter_id}: {said}")
-    if any(outcome.refusal for outcome in outcomes):
+    if not done:
         raise typer.Exit(1)
+
+
+def _said(outcome: Outcome) -> str:
+    if outcome.unknown:
+        said = outcome.unknown
+    elif outcome.before:
+        said = "was used before, nothing to do"
+    elif outcome.refusal:
+        said = f"still refused: {outcome.refusal}"
+    else:
+        said = f"used, {outcome.readings} readings"
+    return f"{outcome.letter_id}: {said}"
 
 
 def _as_record(letter: DeadLetter) -> dict[str, Any]:

@@ -88,9 +88,10 @@ def test_an_empty_list_says_so(desk: Desk) -> None:
 
 
 def test_a_letter_is_shown_whole_as_text_or_as_hex(desk: Desk) -> None:
-    desk.keep(a_letter("t", "车位".encode()), a_letter("t", b"\xff\x00"))
+    long = "x" + "车位" * 100_000  # cut anywhere, a character may lie across
+    desk.keep(a_letter("t", long.encode()), a_letter("t", b"\xff\x00"))
     first, second = (json.loads(desk.run("dead-letters", "show", number).output) for number in ("1", "2"))
-    assert first["payload"] == "车位"
+    assert first["payload"] == long
     assert (second["payload_hex"], second["payload_bytes"]) == ("ff00", 2)
 
 
@@ -122,6 +123,18 @@ def test_a_retry_after_the_device_was_registered_records_the_reading_once(desk: 
     assert desk.rows(event) == [(5, True, received)]
     assert desk.rows("SELECT count(*) FROM dead_letters WHERE resolved_at IS NOT NULL") == [(1,)]
     assert desk.occupied() == 1
+
+
+def test_a_number_without_a_letter_is_told_and_the_others_are_tried(desk: Desk) -> None:
+    now = now_us() // 1000
+    desk.keep(*(a_letter(f"parking/v1/L1/L1-00{n}/occupancy", a_payload(at=now, seq=n)) for n in (1, 2)))
+    assert desk.run("rebuild").exit_code == 0
+    result = desk.run("dead-letters", "retry", "2", "999", "1")
+    assert result.exit_code == 1
+    said = result.output.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["2", "999", "1"]
+    assert "no dead letter 999" in said[1]
+    assert desk.rows("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL") == [(0,)]
 
 
 @pytest.mark.parametrize(
