@@ -59,6 +59,8 @@ def replay(
     Running the same file again changes nothing: the messages carry the same times and numbers. A row that cannot
     be read is reported and left out; a departure that is empty means that the car is still there.
 
+    Events that are older than PARKING_RETENTION_DAYS are dropped by the nightly run a week after they were recorded.
+
     Examples:
         parking replay sessions.csv --columns space=bay,arrival=from,departure=until --lot P1 --register
 
