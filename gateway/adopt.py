@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gateway.inbox import Inbox
     from gateway.messages import RawMessage
     from gateway.registry import RegistryView
-    from gateway.subscribe import Broker, Connection
+    from gateway.subscribe import Connection
+    from parking_core.broker_url import Broker
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ import numpy as np
 import structlog
 
 from gateway.messages import RawMessage
-from parking_core.broker_url import Broker as Broker  # part of this module's interface: the pipeline takes it from here
+from parking_core.broker_url import Broker as Broker  # noqa: TC001  # handed on: the pipeline takes it from here
 from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, cast
-from urllib.parse import unquote, urlsplit
 
 import mqtt5
 
-from parking_core.errors import ServiceUnavailableError, SettingsError
+from parking_core.broker_url import Broker
+from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,40 +41,6 @@ _REFUSALS = (  # a broker that says so once says so again
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where a broker listens, and as whom to speak to it."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str | None
-    password: str | None
-
-    @classmethod
-    def parse(cls, url: str) -> BrokerAddress:
-        """Address from `mqtt://user:password@host:port` or `mqtts://`.
-
-        Raises:
-            SettingsError: it is no such URL.
-        """
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise SettingsError(f"The port of the MQTT URL is no number ({error}); correct it.") from error
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise SettingsError("The MQTT URL must look like mqtt://user:password@host:1883 (or mqtts://); correct it.")
-        tls = parts.scheme == "mqtts"
-        return cls(
-            parts.hostname,
-            port or (8883 if tls else 1883),
-            tls,
-            unquote(parts.username) if parts.username else None,
-            unquote(parts.password) if parts.password else None,
-        )
-
-
 class Publisher:
     """Publishes at QoS 1; use it as an async context manager, or `connect()` and `close()`.
 
@@ -94,7 +58,7 @@ class Publisher:
         self.reconnects = 0
         self.unheard = 0  # acknowledged, but nobody was subscribed: the broker sends them to no one
         self.refused: Counter[str] = Counter()  # PUBACK reasons that are errors: acknowledged, but not taken
-        self._address = BrokerAddress.parse(url)
+        self._broker = Broker.from_url(url)
         self._client_id = client_id
         self._own_window = min(window, _LAST_PACKET_ID)
         self._window = self._own_window
@@ -209,13 +173,12 @@ class Publisher:
     async def _open(self) -> _Connection:
         """Connects, waits for CONNACK, and sends again what an earlier connection left under way."""
         loop = asyncio.get_running_loop()
-        address = self._address
-        tls = ssl.create_default_context() if address.tls else None
+        broker = self._broker
         connection: _Connection | None = None
         try:
             async with asyncio.timeout(_CONNECT_PATIENCE_S):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self), address.host, address.port, ssl=tls
+                    lambda: _Connection(self), broker.host, broker.port, ssl=broker.tls
                 )
                 connection.send(self._hello())
                 accepted = await connection.accepted
@@ -224,7 +187,7 @@ class Publisher:
                 connection.abort()
             reason = str(error) or "no answer"
             raise ServiceUnavailableError(
-                f"The broker {address.host}:{address.port} cannot be reached ({reason}); check PARKING_MQTT_URL."
+                f"The broker {broker.host}:{broker.port} cannot be reached ({reason}); check PARKING_MQTT_URL."
             ) from error
         self._window = min(self._own_window, accepted.receive_max)
         for packet_id, wire in list(self._under_way.items()):
@@ -237,11 +200,10 @@ class Publisher:
         return connection
 
     def _hello(self) -> bytes:
-        password = self._address.password
         return mqtt5.ConnectPacket(
             self._client_id,
-            username=self._address.user,
-            password=None if password is None else password.encode(),
+            username=self._broker.username,
+            password=self._broker.password,
             clean_start=True,  # what is under way is kept here, the broker needs to keep nothing for us
             keep_alive=_KEEP_ALIVE_S,
             will=self._will,

@@ -16,8 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from onebox.__main__ import application
+from parking_core.broker_url import Broker
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
-from simulators.publisher import BrokerAddress, Publisher
+from simulators.publisher import Publisher
 from simulators.replay import Disturbance, clock_skew_us
 from tests.replay_oracle import RecordedFile, expected_rows
 
@@ -33,19 +34,19 @@ class Listener:
 
     def __init__(self, url: str, lot: str) -> None:
         self.heard: list[tuple[str, bytes]] = []
-        self._address, self._lot = BrokerAddress.parse(url), lot
+        self._broker, self._lot = Broker.from_url(url), lot
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._listen()), daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
 
     async def _listen(self) -> None:
-        address = self._address
+        broker = self._broker
         client = aiomqtt.Client(
-            address.host,
-            address.port,
-            username=address.user,
-            password=address.password,
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=None if broker.password is None else broker.password.decode(),
             protocol=aiomqtt.ProtocolVersion.V5,
         )
         async with client:

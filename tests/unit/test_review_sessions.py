@@ -14,7 +14,8 @@ from gateway import inbox as inbox_module
 from gateway.adopt import Adoption
 from gateway.inbox import Inbox
 from gateway.metrics import Metrics
-from gateway.subscribe import Broker, Subscriber
+from gateway.subscribe import Subscriber
+from parking_core.broker_url import Broker
 from parking_core.settings import Settings
 
 if TYPE_CHECKING:

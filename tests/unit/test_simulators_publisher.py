@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import mqtt5
 import pytest
 
-from parking_core.errors import ServiceUnavailableError, SettingsError
-from simulators.publisher import BrokerAddress, BrokerRefusalError, Publisher
+from parking_core.errors import ServiceUnavailableError
+from simulators.publisher import BrokerRefusalError, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,16 +206,6 @@ def test_a_broker_that_refuses_later_ends_the_waiting() -> None:
 def test_an_absent_broker_is_named() -> None:
     with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:9 "):
         asyncio.run(Publisher("mqtt://127.0.0.1:9", "p").connect())
-
-
-def test_addresses() -> None:
-    assert BrokerAddress.parse("mqtt://a:p%40ss@host:1") == BrokerAddress(
-        "host", 1, tls=False, user="a", password="p@ss"
-    )
-    assert BrokerAddress.parse("mqtts://host") == BrokerAddress("host", 8883, tls=True, user=None, password=None)
-    for wrong in ("http://host", "mqtt://", "host:1883", "mqtt://host:many"):
-        with pytest.raises(SettingsError, match="MQTT URL"):
-            BrokerAddress.parse(wrong)
 
 
 async def _publish_numbers(publisher: Publisher, count: int) -> None:

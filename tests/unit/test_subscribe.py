@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from gateway import inbox as inbox_module
 from gateway.inbox import Inbox
-from gateway.subscribe import Broker, Connection
-from parking_core.errors import SettingsError
+from gateway.subscribe import Connection
 from tests.builders import a_message
 
 if TYPE_CHECKING:
@@ -159,21 +158,3 @@ def test_the_inbox_gives_in_order_of_arrival_and_knows_its_oldest() -> None:
             await asyncio.wait_for(inbox.wait(), 0.01)
 
     asyncio.run(scene())
-
-
-def test_a_broker_is_read_from_its_url() -> None:
-    broker = Broker.from_url("mqtt://user%40x:p%2Fw@host")
-    assert (broker.host, broker.port, broker.username, broker.password) == ("host", 1883, "user@x", b"p/w")
-    assert broker.tls is None
-
-
-def test_tls_has_its_own_port_and_a_context() -> None:
-    broker = Broker.from_url("mqtts://host")
-    assert broker.port == 8883
-    assert broker.tls is not None
-
-
-@pytest.mark.parametrize("url", ["http://host", "host:1883", "mqtt://", ""])
-def test_another_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="PARKING_MQTT_URL"):
-        Broker.from_url(url)
