@@ -79,7 +79,7 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
         return []
     home = services.home
     names = gateway_names(plan.gateways)
-    metrics = ports.remembered(home, tuple(f"metrics-{name}" for name in names))
+    metrics = ports.remembered(home, tuple(f"metrics-{name}" for name in (*names, "worker")))
     user = application_user(home)
     work = home.root / WORK_FOLDER
     work.mkdir(mode=0o755, exist_ok=True)
@@ -94,7 +94,11 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
         }
         listens = partial(accepts, metrics[f"metrics-{name}"])
         found.append(replace(_spec(name, "gateway", {**base, **extra}, user, home), ready=listens))
-    worker = {**base, "PARKING_DATABASE_URL": services.database_urls()["worker"]}
+    worker = {
+        **base,
+        "PARKING_DATABASE_URL": services.database_urls()["worker"],
+        "PARKING_METRICS_PORT": str(metrics["metrics-worker"]),
+    }
     found.append(replace(_spec("worker", "worker", worker, user, home), settle_s=_WORKER_SETTLES_S))
     api = {**base, "PARKING_DATABASE_URL": services.database_urls()["api"], "PARKING_HTTP_PORT": str(plan.http_port)}
     found.append(replace(_spec("api", "api", api, user, home), ready=partial(api_ready, plan.http_port)))
@@ -176,7 +180,7 @@ def without_credential(url: str) -> str:
 
 
 def metrics_urls(found: list[ProcessSpec]) -> dict[str, str]:
-    """Address of each gateway's own metrics."""
+    """Address of each gateway's and the worker's own metrics; the API serves its own beside what it answers."""
     variable = "PARKING_METRICS_PORT"
-    gateways = [spec for spec in found if variable in spec.env]
-    return {spec.name: f"http://127.0.0.1:{spec.env[variable]}/metrics" for spec in gateways}
+    serving = [spec for spec in found if spec.name != "api" and variable in spec.env]
+    return {spec.name: f"http://127.0.0.1:{spec.env[variable]}/metrics" for spec in serving}

@@ -76,7 +76,7 @@ class Instance:
     phase: Phase
     urls: dict[str, str]  # database_url, redis_url, mqtt_url, mqtt_gateway_url, api_url
     database_urls: dict[str, str] = field(default_factory=dict)  # by process
-    metrics_urls: dict[str, str] = field(default_factory=dict)  # by gateway
+    metrics_urls: dict[str, str] = field(default_factory=dict)  # by gateway, and the worker's
     processes: tuple[ProcessState, ...] = ()
     waiting_for: str = ""
     problem: str | None = None  # why the phase is failed

@@ -140,7 +140,8 @@ def _live(instance: Instance, console: Console, wishes: _Wishes, began: float) -
     _print_addresses(console, api_url, instance)
 
     async def run() -> None:
-        observer = Observer(api_url, instance.metrics_urls.values())
+        gateways = [url for name, url in instance.metrics_urls.items() if name != "worker"]
+        observer = Observer(api_url, gateways)
         fleet = Fleet(district, wishes.scenario, time.time_ns() // 1000, wishes.speed)
         simulation = Simulation(fleet, settings.mqtt_url, "demo", observer.notice)
         show = _Show(console, wishes, simulation, observer, DriverCounts(), began)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from onebox import connection, credentials, lifecycle, ports, runtime
+from onebox import applications, connection, credentials, lifecycle, ports, runtime, services
 from onebox.__main__ import main
 from onebox.applications import caller, settings_digest
 from onebox.commands.instance import describe
@@ -209,6 +209,17 @@ def test_an_instance_with_other_settings_is_not_what_was_asked_for() -> None:
     assert lifecycle.fulfils(of_window, Plan(), window | irrelevant)
     services = replace(of_window, plan=Plan(services_only=True))
     assert lifecycle.fulfils(services, Plan(services_only=True), window), "no process that reads it runs"
+
+
+def test_gateways_and_worker_serve_metrics_each_on_a_port_of_its_own(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applications, "application_user", lambda _home: caller())
+    external = {"postgres": "postgresql://h/x", "redis": "redis://h", "mosquitto": "mqtt://h"}
+    found = applications.specs(services.Services(home, None, None, None, external), Plan(gateways=2, http_port=1), {})
+    served = applications.metrics_urls(found)
+    assert list(served) == ["gateway", "gateway-2", "worker"]
+    assert len(set(served.values())) == 3
 
 
 def test_default_home_is_the_users_own_or_one_the_service_user_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
