@@ -32,8 +32,9 @@ from gateway.inbox import Inbox
 from gateway.live_feed import LiveFeed
 from gateway.record import Recorder
 from gateway.registry import RegistryView
-from gateway.subscribe import RECEIVE_MAX, Broker, Subscriber
+from gateway.subscribe import RECEIVE_MAX, Subscriber
 from gateway.validate import MAY_BE_NEW, Sorted
+from parking_core.broker_url import Broker
 from parking_core.flows.rebuild_live_state import merge_into_live_state
 from parking_core.flows.record_occupancy import Batch
 from parking_core.readings import READING

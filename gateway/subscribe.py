@@ -17,7 +17,6 @@ import numpy as np
 import structlog
 
 from gateway.messages import RawMessage
-from parking_core.broker_url import Broker as Broker  # noqa: TC001  # handed on: the pipeline takes it from here
 from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.inbox import Inbox
     from gateway.metrics import Metrics
+    from parking_core.broker_url import Broker
 
 log = structlog.get_logger()
 
