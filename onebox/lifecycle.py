@@ -11,6 +11,7 @@ from onebox import applications, ports, services, strays, supervisor
 from onebox.instance import Instance, Phase, Plan, State
 from onebox.processes import Identity, last_lines, stop, wait_gone
 from parking_core.errors import InstallationError, SettingsError
+from parking_core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ _READY_PATIENCE_S = 240.0  # the supervisor gives up earlier, and knows why
 _SUPERVISOR_PATIENCE_S = 150.0  # it gives each of its processes 20 s to drain
 _ORPHAN_PATIENCE_S = 20.0
 _LOOK_S = 0.1
+# Stand for addresses that are not known yet when the caller's settings are checked.
+_OF_PRIVATE_SERVICES = {"database_url": "postgresql://", "redis_url": "redis://", "mqtt_url": "mqtt://"}
 
 
 def start(
@@ -37,7 +40,9 @@ def start(
 
     Raises:
         InstallationError: something did not start; everything this call started is stopped again.
+        SettingsError: a value cannot be read; what ran runs on.
     """
+    Settings.from_environ(environ, **_OF_PRIVATE_SERVICES)
     with home.locked():
         current = Instance.load(home)
         if current is not None and current.supervisor.alive():

@@ -211,6 +211,13 @@ def test_an_instance_with_other_settings_is_not_what_was_asked_for() -> None:
     assert lifecycle.fulfils(services, Plan(services_only=True), window), "no process that reads it runs"
 
 
+def test_a_setting_that_cannot_be_read_stops_nothing(home: Home) -> None:
+    _instance(_here()).save(home)  # stopping it would end this very process
+    with pytest.raises(SettingsError, match="PARKING_CLOCK_WINDOW"):
+        lifecycle.start(home, Plan(), {"PARKING_CLOCK_WINDOW": "soon"})
+    assert Instance.load(home) is not None
+
+
 def test_gateways_and_worker_serve_metrics_each_on_a_port_of_its_own(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
