@@ -79,7 +79,7 @@ def test_a_machine_path_is_found(folder: str) -> None:
     assert len(addresses([("api/app.py", f'open("/{folder}/data.json")')])) == 1
 
 
-@pytest.mark.parametrize("text", ["a frame/work/flow", "$HOME/work/x", "GET /v1/lots", "`/healthz`", "~/work/parking"])
+@pytest.mark.parametrize("text", ["a frame/work/flow", "$HOME/work/x", "GET /v1/lots", "`/healthz`", "~/parking"])
 def test_an_ordinary_path_is_not(text: str) -> None:
     assert addresses([("docs/install.md", text)]) == []
 
