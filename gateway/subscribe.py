@@ -41,8 +41,8 @@ KEEP_ALIVE_S = 30
 LOOK_AROUND_S = 1.0  # how soon another gateway's coming or going changes the subscription
 CONNECT_PATIENCE_S = 10.0
 BACKOFF_FIRST_S = 0.1
-BACKOFF_LAST_S = 5.0
-STEADY_S = 10.0  # a session that ends sooner is a failed attempt: two gateways of one name would storm the broker
+BACKOFF_LAST_S = 1.0  # while a gateway is away its messages are only in the broker's memory until the next snapshot
+STEADY_S = 3.0  # a session that ends sooner is a failed attempt: two gateways of one name would storm the broker
 _numbers = itertools.count(1)
 # An array's readings are a microsecond apart, and its successor comes after the last of them.
 SHORTEST_READING_BYTES = len(b'{"occupied":true,"at":1},')

@@ -68,7 +68,7 @@ def test_what_the_gateway_received_survives_the_broker(stage: Stage) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_the_loss_window_of_the_broker_under_many_kills(stage: Stage) -> None:
-    kill_broker_mid_load(stage, kills=10, messages=150_000, rate=5_000)
+    kill_broker_mid_load(stage, kills=10, messages=300_000, rate=5_000)
 
 
 def test_an_orderly_restart_of_the_broker_loses_nothing(stage: Stage) -> None:
