@@ -1,0 +1,66 @@
+"""Differences as rows: found once, ended once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from parking_core.reconciliation import CHANGES, DifferenceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from psycopg import Connection
+
+    from parking_core.reconciliation import Difference
+
+# Found again: its figures move on while it is open; one that was ended stays ended.
+_OPEN = """
+INSERT INTO differences (key, name, owner, state, lot_id, device_id, visit_id, event_id, day, hour_at, channel, records,
+                         amount_fen, detail)
+VALUES (%s, %s, %s, 'open', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (key) DO UPDATE SET records = excluded.records, amount_fen = excluded.amount_fen, detail = excluded.detail
+WHERE differences.state = 'open'
+"""
+
+_END = """
+UPDATE differences SET state = %(state)s, ended_at = clock_timestamp(), explanation = %(explanation)s
+WHERE key = ANY(%(keys)s) AND state = ANY(%(from)s)
+"""
+
+
+def open_all(connection: Connection[Any], differences: Iterable[Difference]) -> None:
+    """Records differences; one that is known by its key is brought up to date while it is open."""
+    rows = [
+        (
+            one.key,
+            one.name.value,
+            one.owner.value,
+            one.lot_id,
+            one.device_id,
+            one.visit_id,
+            one.event_id,
+            one.day,
+            one.hour_at,
+            one.channel,
+            one.records,
+            one.amount_fen,
+            Jsonb(dict(one.detail)),
+        )
+        for one in differences
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(_OPEN, rows)
+
+
+def end(connection: Connection[Any], keys: Sequence[str], state: DifferenceState, explanation: str) -> int:
+    """Ends differences by their keys and says why; gives how many were ended. Unknown and ended ones stay as they are."""
+    if not keys:
+        return 0
+    allowed = [before.value for before, after in CHANGES.items() if state in after]
+    cursor = connection.execute(
+        _END, {"keys": list(keys), "state": state.value, "from": allowed, "explanation": explanation}
+    )
+    return cursor.rowcount

@@ -1,0 +1,104 @@
+-- Lanes: devices at the ways in and out of a lot, and the ledger of what they report.
+
+CREATE TABLE lanes (
+    device_id integer PRIMARY KEY REFERENCES devices,
+    direction text NOT NULL CHECK (direction IN ('entry', 'exit', 'both')),
+    active boolean NOT NULL DEFAULT true,          -- the clearing centre has activated the site
+    plate_codes text NOT NULL DEFAULT 'national',  -- which colour codes its camera speaks
+    amount_limit_fen bigint NOT NULL DEFAULT 50000 CHECK (amount_limit_fen > 0)  -- of one transaction
+);
+
+-- Every lane message once, as it came and as it was understood. A row is never changed, except when it was processed
+-- and when the plates of old rows are masked.
+CREATE TABLE lane_events (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    device_id integer NOT NULL REFERENCES devices,
+    lot_id integer NOT NULL REFERENCES lots,
+    record_no bigint NOT NULL CHECK (record_no >= 0),
+    event text NOT NULL,
+    source text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    refers_to bigint,
+    plate text,         -- the camera's, in the one form; NULL: none was read
+    plate_color text,
+    vehicle_class smallint,
+    vehicle text NOT NULL,  -- whom the event is taken to be about: visits pair by it
+    obu_plate text,
+    card_plate text,
+    obu_id text,
+    contract_no text,
+    card_no text,
+    card_network text,
+    card_type text,
+    terminal_no text,
+    terminal_serial text,
+    tac text,
+    algorithm text,
+    trade_type text,
+    amount_fen bigint,
+    balance_before_fen bigint,
+    balance_after_fen bigint,
+    status_list_version text,
+    hour_at timestamptz,       -- hour_total: which hour
+    hour_records integer,
+    hour_amount_fen bigint,
+    flags text[] NOT NULL DEFAULT '{}',  -- parking_core.lane_checks.Check
+    payload bytea NOT NULL,
+    digest bytea NOT NULL,     -- SHA-256 of the payload: a redelivery is the same bytes
+    processed_at timestamptz,
+    UNIQUE (device_id, record_no)
+);
+CREATE UNIQUE INDEX lane_events_transaction ON lane_events (terminal_no, terminal_serial)
+    WHERE terminal_no IS NOT NULL AND terminal_serial IS NOT NULL AND event IN ('entry', 'exit');
+CREATE INDEX lane_events_waiting ON lane_events (id) WHERE processed_at IS NULL;
+CREATE INDEX lane_events_vehicle ON lane_events (vehicle, occurred_at);
+CREATE INDEX lane_events_lane_time ON lane_events (device_id, occurred_at);
+
+-- What the ledger already has under another record number or with other content: kept, named, never charged.
+CREATE TABLE lane_repeats (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    device_id integer NOT NULL REFERENCES devices,
+    record_no bigint NOT NULL,
+    event_id bigint NOT NULL REFERENCES lane_events,  -- what it repeats
+    reason text NOT NULL CHECK (reason IN ('transaction_repeated', 'record_no_reused')),
+    received_at timestamptz NOT NULL,
+    payload bytea NOT NULL,
+    digest bytea NOT NULL,
+    processed_at timestamptz,
+    UNIQUE (device_id, record_no, digest)
+);
+
+-- Numbers that a lane has used and nobody has received; filled_at: the record came late.
+CREATE TABLE lane_gaps (
+    device_id integer NOT NULL REFERENCES devices,
+    record_no bigint NOT NULL,
+    seen_at timestamptz NOT NULL,
+    filled_at timestamptz,
+    PRIMARY KEY (device_id, record_no)
+);
+CREATE INDEX lane_gaps_open ON lane_gaps (device_id) WHERE filled_at IS NULL;
+
+-- How far each lane's numbers were looked at.
+CREATE TABLE lane_heads (
+    device_id integer PRIMARY KEY REFERENCES devices,
+    first_record_no bigint NOT NULL,
+    last_record_no bigint NOT NULL
+);
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'gateway_role') THEN
+        GRANT SELECT ON lanes, lane_events, lane_repeats, lane_gaps, lane_heads TO gateway_role;
+        GRANT INSERT ON lane_events, lane_repeats TO gateway_role;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
+        GRANT SELECT ON lanes, lane_gaps, lane_heads TO api_role;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
+        GRANT SELECT ON lanes, lane_events, lane_repeats TO worker_role;
+        GRANT UPDATE ON lane_events, lane_repeats TO worker_role;
+        GRANT SELECT, INSERT, UPDATE ON lane_gaps, lane_heads TO worker_role;
+    END IF;
+END $$;
