@@ -31,9 +31,7 @@ class DifferenceState(StrEnum):
 
 
 CHANGES: Final[Mapping[DifferenceState, frozenset[DifferenceState]]] = {
-    DifferenceState.OPEN: frozenset(
-        {DifferenceState.EXPLAINED, DifferenceState.SETTLED, DifferenceState.WRITTEN_OFF}
-    ),
+    DifferenceState.OPEN: frozenset({DifferenceState.EXPLAINED, DifferenceState.SETTLED, DifferenceState.WRITTEN_OFF}),
     DifferenceState.EXPLAINED: frozenset({DifferenceState.OPEN, DifferenceState.SETTLED}),
     DifferenceState.SETTLED: frozenset(),
     DifferenceState.WRITTEN_OFF: frozenset(),

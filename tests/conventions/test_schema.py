@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIGRATIONS = REPOSITORY / "parking_core" / "store" / "migrations"
 MIGRATION_NAME = re.compile(r"(\d{4})_[a-z][a-z0-9_]*\.sql")
-# Not described in tables.py: the job queue's tables, which come with its own schema, and the ledger of migrate.py itself.
+# Not described in tables/: the job queue's tables, which come with its own schema, and the ledger of migrate.py itself.
 NOT_OURS = ("procrastinate_", "schema_migrations")
 
 
@@ -54,7 +54,7 @@ def differences(connection: sqlalchemy.Connection, expected: sqlalchemy.MetaData
     flat = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
     return [
         f"{change[0]}: {' '.join(str(part) for part in change[1:])}; write the migration that makes it so, or mend "
-        "parking_core/store/tables.py."
+        "parking_core/store/tables/."
         for change in flat
     ]
 

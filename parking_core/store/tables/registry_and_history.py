@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy sees them; tests prove that they equal the sum of the migrations."""
+"""Tables: registry, history of occupancy, rollups, dead letters."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -24,12 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, REAL
 
-metadata = MetaData()
-
-
-def _moment(name: str, *, nullable: bool = False, server_default: object = None) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=server_default)  # type: ignore[arg-type]  # SQL expressions and None both
-
+from parking_core.store.tables.metadata import metadata, moment
 
 areas = Table(
     "areas",
@@ -67,7 +60,7 @@ lots = Table(
     Column("time_limited", Boolean, nullable=False, server_default="false"),
     Column("opening", JSONB),
     Column("height_limit_m", REAL),
-    _moment("created_at", server_default=func.now()),
+    moment("created_at", server_default=func.now()),
 )
 
 spaces = Table(
@@ -123,9 +116,9 @@ occupancy_events = Table(
     metadata,
     Column("space_id", Integer, nullable=False),
     Column("device_id", Integer, nullable=False),
-    _moment("occurred_at"),
-    _moment("received_at"),
-    _moment("recorded_at", server_default=func.clock_timestamp()),
+    moment("occurred_at"),
+    moment("received_at"),
+    moment("recorded_at", server_default=func.clock_timestamp()),
     Column("seq", BigInteger, nullable=False),
     Column("occupied", Boolean, nullable=False),
     Column("clock_suspect", Boolean, nullable=False),
@@ -143,7 +136,7 @@ clock_ledger = Table(
     Column("raw_occurred_us", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("occupied", Boolean, nullable=False),
-    _moment("received_at"),
+    moment("received_at"),
     PrimaryKeyConstraint("device_id", "space_id", "raw_occurred_us", "seq", "occupied"),
     Index("clock_ledger_received", "received_at"),
 )
@@ -152,7 +145,7 @@ device_liveness = Table(
     "device_liveness",
     metadata,
     Column("device_id", Integer, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
-    _moment("last_heard_at"),
+    moment("last_heard_at"),
     Column("online", Boolean),
     Column("seq_missing", BigInteger, nullable=False, server_default="0"),
 )
@@ -161,16 +154,16 @@ gateways = Table(
     "gateways",
     metadata,
     Column("instance", Text, primary_key=True),
-    _moment("seen_at"),
-    _moment("claimed_at", nullable=True),
+    moment("seen_at"),
+    moment("claimed_at", nullable=True),
 )
 
 space_silences = Table(
     "space_silences",
     metadata,
     Column("space_id", Integer, ForeignKey("spaces.id"), nullable=False),
-    _moment("began_at"),
-    _moment("ended_at", nullable=True),
+    moment("began_at"),
+    moment("ended_at", nullable=True),
     PrimaryKeyConstraint("space_id", "began_at"),
     Index("space_silences_open", "space_id", unique=True, postgresql_where=text("ended_at IS NULL")),
 )
@@ -179,13 +172,13 @@ dead_letters = Table(
     "dead_letters",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    _moment("received_at"),
+    moment("received_at"),
     Column("topic", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    _moment("resolved_at", nullable=True),
+    moment("resolved_at", nullable=True),
     Index("dead_letters_received", "received_at"),
     Index("dead_letters_digest", "digest"),
 )
@@ -194,7 +187,7 @@ dirty_buckets = Table(
     "dirty_buckets",
     metadata,
     Column("lot_id", Integer, nullable=False),
-    _moment("bucket"),
+    moment("bucket"),
 )
 
 
@@ -203,7 +196,7 @@ def _rollup_table(name: str, *more: Column[object]) -> Table:
         name,
         metadata,
         Column("lot_id", Integer, nullable=False),
-        _moment("bucket"),
+        moment("bucket"),
         Column("spaces", Integer, nullable=False),
         Column("occupied_min", Double, nullable=False),
         Column("unknown_min", Double, nullable=False),
@@ -226,7 +219,7 @@ lot_closings = Table(
     "lot_closings",
     metadata,
     Column("lot_id", Integer, nullable=False),
-    _moment("bucket"),
+    moment("bucket"),
     Column("digest", BigInteger, nullable=False),
     Column("states", LargeBinary, nullable=False),
     PrimaryKeyConstraint("lot_id", "bucket"),
@@ -236,12 +229,12 @@ rollup_frontiers = Table(
     "rollup_frontiers",
     metadata,
     Column("lot_id", Integer, primary_key=True, autoincrement=False),
-    _moment("complete_until"),
+    moment("complete_until"),
 )
 
 history_floor = Table(
     "history_floor",
     metadata,
     Column("singleton", Boolean, primary_key=True, server_default="true"),
-    _moment("floor_at"),
+    moment("floor_at"),
 )

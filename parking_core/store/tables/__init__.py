@@ -1,0 +1,25 @@
+"""The tables as SQLAlchemy sees them, a module a topic; tests prove that they equal the sum of the migrations."""
+
+from parking_core.store.tables import (
+    clearing,
+    commands,
+    journal,
+    lanes,
+    reconciliation,
+    registry_and_history,
+    tariffs_and_permits,
+    visits_and_charges,
+)
+from parking_core.store.tables.metadata import metadata
+
+__all__ = [
+    "clearing",
+    "commands",
+    "journal",
+    "lanes",
+    "metadata",
+    "reconciliation",
+    "registry_and_history",
+    "tariffs_and_permits",
+    "visits_and_charges",
+]
