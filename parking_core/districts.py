@@ -10,8 +10,12 @@ UTF-8 JSON, one object:
                "opening"?: [{"days": [1..7], "from": "08:00", "until": "22:00"}],        local time; absent: always
                "spaces":  [{"code", "kind"?, "level"?, "lat"?, "lon"?, "geometry"?: GeoJSON polygon}],
                "devices": [{"code", "space": code | "spaces": [code, ..], "family"?, "model"?, "firmware"?,
-                            "expected_interval_s"?, "clock_earliest_s"?, "clock_latest_s"?, "enabled"?}]}]}
+                            "expected_interval_s"?, "clock_earliest_s"?, "clock_latest_s"?, "enabled"?}],
+               "lanes": [{"code", "direction": "entry"|"exit"|"both", "plate_codes"?: "national"|"4pyun", "active"?,
+                          "amount_limit_fen"?, "model"?, "firmware"?, "expected_interval_s"?, "clock_earliest_s"?,
+                          "clock_latest_s"?, "enabled"?}]}]}
 
+A lane is a device too (family `lane`): its code is unique among all devices and is a level of its MQTT topics.
 `use` says what a lot is mostly used for; only the simulators read it. Unknown fields are refused, because a field
 that nobody reads is nearly always a misspelt one.
 """
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FORMAT: Final = "parking-district/1"
+LANE_FAMILY: Final = "lane"  # family of a lane's controller
 
 # Lot and device codes are levels of MQTT topics: no separator, wildcard or blank.
 TopicCode = Annotated[str, Meta(pattern=r"^[^/+#\s\x00-\x1f$][^/+#\s\x00-\x1f]*$", max_length=64)]
@@ -95,6 +100,26 @@ class DeviceRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return (self.space,) if self.space is not None else tuple(self.spaces)
 
 
+class LaneRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A way into or out of a lot, with its controller.
+
+    `plate_codes` names the list of colour codes that its camera speaks, `active` says whether the clearing centre has
+    activated the site, `amount_limit_fen` bounds one transaction. Intervals and clock bounds in seconds.
+    """
+
+    code: TopicCode
+    direction: Literal["entry", "exit", "both"]
+    plate_codes: Literal["national", "4pyun"] = "national"
+    active: bool = True
+    amount_limit_fen: Annotated[int, Meta(ge=1, le=100_000_000)] = 50_000
+    model: ShortText = ""
+    firmware: ShortText = ""
+    expected_interval_s: Annotated[int, Meta(ge=1, le=2_147_483_647)] = 60
+    clock_earliest_s: Annotated[int, Meta(ge=-(2**62), le=2**62)] | None = None
+    clock_latest_s: Annotated[int, Meta(ge=-(2**62), le=2**62)] | None = None
+    enabled: bool = True
+
+
 class LotFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A lot without its bays and devices."""
 
@@ -115,10 +140,11 @@ class LotFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class LotRecord(LotFacts, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A lot with its bays and devices."""
+    """A lot with its bays, the devices that watch them, and its lanes."""
 
     spaces: list[SpaceRecord]
     devices: list[DeviceRecord] = []
+    lanes: list[LaneRecord] = []
 
 
 class District(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,8 +161,21 @@ class District(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return sum(len(lot.spaces) for lot in self.lots)
 
     def device_count(self) -> int:
-        """Devices of all lots."""
-        return sum(len(lot.devices) for lot in self.lots)
+        """Devices of all lots, lanes among them."""
+        return sum(len(lot.devices) for lot in self.lots) + self.lane_count()
+
+    def lane_count(self) -> int:
+        """Lanes of all lots."""
+        return sum(len(lot.lanes) for lot in self.lots)
+
+
+def every_device(lots: Iterable[LotRecord]) -> Iterator[tuple[LotRecord, DeviceRecord | LaneRecord]]:
+    """All devices with their lots: those that watch bays, then the lanes of each lot."""
+    for lot in lots:
+        for device in lot.devices:
+            yield lot, device
+        for lane in lot.lanes:
+            yield lot, lane
 
 
 class RowProblem(Struct, frozen=True):
@@ -166,6 +205,7 @@ def encode_district(district: District) -> bytes:
 class _RawLot(LotFacts, frozen=True, forbid_unknown_fields=True, kw_only=True):
     spaces: list[msgspec.Raw]
     devices: list[msgspec.Raw] = []
+    lanes: list[msgspec.Raw] = []
 
 
 class _RawDistrict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -194,6 +234,7 @@ def _malformed_rows(data: bytes) -> Iterator[RowProblem]:
             continue
         yield from _malformed(f"{row} {lot.code} spaces", lot.spaces, SpaceRecord)
         yield from _malformed(f"{row} {lot.code} devices", lot.devices, DeviceRecord)
+        yield from _malformed(f"{row} {lot.code} lanes", lot.lanes, LaneRecord)
 
 
 def _malformed(path: str, rows: list[msgspec.Raw], record: type[Struct]) -> Iterator[RowProblem]:
@@ -210,7 +251,7 @@ def _contradictions(district: District) -> Iterator[RowProblem]:
     yield from _repeated("areas", (area.code for area in district.areas))
     yield from _repeated("operators", (operator.code for operator in district.operators))
     yield from _repeated("lots", (lot.code for lot in district.lots))
-    yield from _repeated("devices", (device.code for lot in district.lots for device in lot.devices))
+    yield from _repeated("devices", (device.code for _, device in every_device(district.lots)))
     for index, area in enumerate(district.areas):
         if area.parent is not None and area.parent not in areas:
             yield RowProblem(f"areas[{index}] {area.code}", f"its parent {area.parent!r} is no area of this file")
@@ -233,13 +274,26 @@ def _lot_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
         where = f"{row} devices[{index}] {device.code}"
         if (device.space is None) == (not device.spaces):
             yield RowProblem(where, "it needs either `space` or a list `spaces`")
+        if device.family == LANE_FAMILY:
+            yield RowProblem(where, "a device of the family `lane` stands in the list `lanes` of its lot")
         yield from _repeated(f"{where} spaces", device.spaces)
         for code in device.watched():
             if code not in spaces:
                 yield RowProblem(where, f"its space {code!r} is no space of this lot")
-        bounds = (device.clock_earliest_s, device.clock_latest_s)
-        if bounds[0] is not None and bounds[1] is not None and bounds[0] > bounds[1]:
-            yield RowProblem(where, "clock_earliest_s lies after clock_latest_s")
+        yield from _clock_contradictions(where, device)
+    for index, lane in enumerate(lot.lanes):
+        yield from _clock_contradictions(f"{row} lanes[{index}] {lane.code}", lane)
+    if lot.lanes:
+        ways = {lane.direction for lane in lot.lanes}
+        for needed, way in (("entry", "in"), ("exit", "out")):
+            if not ways & {needed, "both"}:
+                yield RowProblem(row, f"none of its lanes leads {way}; a visit needs a way in and a way out")
+
+
+def _clock_contradictions(where: str, device: DeviceRecord | LaneRecord) -> Iterator[RowProblem]:
+    bounds = (device.clock_earliest_s, device.clock_latest_s)
+    if bounds[0] is not None and bounds[1] is not None and bounds[0] > bounds[1]:
+        yield RowProblem(where, "clock_earliest_s lies after clock_latest_s")
 
 
 def _repeated(path: str, codes: Iterable[str]) -> Iterator[RowProblem]:

@@ -15,6 +15,7 @@ from parking_core.districts import (
     AreaRecord,
     DeviceRecord,
     District,
+    LaneRecord,
     LotRecord,
     OpeningRecord,
     OperatorRecord,
@@ -266,6 +267,8 @@ def _lot(rng: random.Random, plan: _Plan, areas: list[AreaRecord]) -> LotRecord:
     code = f"BH{number:04}"
     spaces = _spaces(rng, plan, (lon, lat))
     underground = any(space.level for space in spaces)
+    pairs = rng.choice((1, 2)) if traits.etc else 0
+    lanes = _lanes(code, pairs)
     return LotRecord(
         code=code,
         name=f"{road}{number}号{rng.choice(_NAMES[plan.use])}",
@@ -276,13 +279,14 @@ def _lot(rng: random.Random, plan: _Plan, areas: list[AreaRecord]) -> LotRecord:
         operator=_OPERATORS[0][0] if on_street else rng.choice(_OPERATORS)[0],
         address=f"无锡市滨湖区{area.name}{road}{number}号",
         shared=traits.shared,
-        etc_lanes=rng.choice((1, 2)) if traits.etc else 0,
+        etc_lanes=len(lanes),
         time_limited=traits.time_limited,
         opening=_opening(rng, plan),
         height_limit_m=rng.choice((2.0, 2.2)) if underground else None,
         use=plan.use,
         spaces=spaces,
         devices=_devices(rng, code, traits, spaces),
+        lanes=lanes,
     )
 
 
@@ -340,6 +344,16 @@ def _bay_outline(lon: float, lat: float, *, on_street: bool) -> dict[str, Any]:
     west, east = round(lon - half_x, 7), round(lon + half_x, 7)
     south, north = round(lat - half_y, 7), round(lat + half_y, 7)
     return _polygon([(west, south), (east, south), (east, north), (west, north)])
+
+
+def _lanes(lot: str, pairs: int) -> list[LaneRecord]:
+    """As many lanes in (`BH0017-E1`) as out (`BH0017-X1`), each with antenna and camera."""
+    ways: tuple[tuple[str, Literal["entry", "exit"]], ...] = (("E", "entry"), ("X", "exit"))
+    return [
+        LaneRecord(f"{lot}-{letter}{number}", direction=direction, model="BH-LANE1", firmware="1.0.0")
+        for letter, direction in ways
+        for number in range(1, pairs + 1)
+    ]
 
 
 def _devices(rng: random.Random, lot: str, traits: _Traits, spaces: list[SpaceRecord]) -> list[DeviceRecord]:

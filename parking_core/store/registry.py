@@ -1,4 +1,4 @@
-"""Writes the registry: areas, operators, lots, bays and devices of a district file, in bulk.
+"""Writes the registry: areas, operators, lots, bays, devices and lanes of a district file, in bulk.
 
 Each table is filled the same way: COPY into a temporary table, then one INSERT ... ON CONFLICT that touches only rows
 that differ. Loading the same file twice therefore changes nothing. What a file does not name stays as it is.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from psycopg import sql
 from psycopg.types.json import Jsonb
+
+from parking_core.districts import LANE_FAMILY, LaneRecord, every_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -144,6 +146,21 @@ _BINDINGS = _Bulk(
     """,
 )
 
+_LANES = _Bulk(
+    "lanes",
+    "code text, direction text, active bool, plate_codes text, amount_limit_fen int8",
+    """
+    INSERT INTO lanes AS known (device_id, direction, active, plate_codes, amount_limit_fen)
+    SELECT devices.id, direction, active, plate_codes, amount_limit_fen
+    FROM staged JOIN devices ON devices.code = staged.code ORDER BY devices.id
+    ON CONFLICT (device_id) DO UPDATE SET
+        direction = excluded.direction, active = excluded.active, plate_codes = excluded.plate_codes,
+        amount_limit_fen = excluded.amount_limit_fen
+    WHERE (known.direction, known.active, known.plate_codes, known.amount_limit_fen)
+        IS DISTINCT FROM (excluded.direction, excluded.active, excluded.plate_codes, excluded.amount_limit_fen)
+    """,
+)
+
 # What a lot's own operator entered stays as it is when recorded sessions are replayed into the lot.
 _ADD_LOT = """
 INSERT INTO lots (code, name, kind, lat, lon) VALUES (%s, %s, %s, %s, %s) ON CONFLICT (code) DO NOTHING
@@ -220,6 +237,7 @@ def write_district(connection: Connection, district: District, on_rows: Callable
         (_SPACES, _space_rows(lots)),
         (_DEVICES, _device_rows(lots)),
         (_BINDINGS, _binding_rows(lots)),
+        (_LANES, _lane_rows(lots)),
     ]
     return {bulk.what: _load(connection, bulk, table_rows, on_rows) for bulk, table_rows in rows}
 
@@ -260,12 +278,19 @@ def _space_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
 
 
 def _device_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
-    every = ((lot, device) for lot in lots for device in lot.devices)
-    for position, (lot, device) in enumerate(every):
+    for position, (lot, device) in enumerate(every_device(lots)):
+        # A lane watches no bay.
+        space, family = (None, LANE_FAMILY) if isinstance(device, LaneRecord) else (device.space, device.family)
         yield (
-            *(position, lot.code, device.code, device.space, device.family, device.model, device.firmware),
+            *(position, lot.code, device.code, space, family, device.model, device.firmware),
             *(device.expected_interval_s, device.clock_earliest_s, device.clock_latest_s, device.enabled),
         )
+
+
+def _lane_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
+    for lot in lots:
+        for lane in lot.lanes:
+            yield lane.code, lane.direction, lane.active, lane.plate_codes, lane.amount_limit_fen
 
 
 def _binding_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:

@@ -11,7 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from onebox.__main__ import application
-from parking_core.districts import DeviceRecord, District, LotRecord, OperatorRecord, SpaceRecord, encode_district
+from parking_core.districts import (
+    DeviceRecord,
+    District,
+    LaneRecord,
+    LotRecord,
+    OperatorRecord,
+    SpaceRecord,
+    encode_district,
+)
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
 from parking_core.flows.seed_district import known_watchers, register_recorded_lot, seed_district
 from simulators.district import DistrictSize, generate_district
@@ -49,6 +57,7 @@ def test_the_whole_district_is_loaded_quickly_and_only_once(database_url: str) -
     seconds = time.perf_counter() - began
     assert (changed["lots"], changed["spaces"], changed["devices"]) == (500, 21_000, district.device_count())
     assert (told["lots"], told["spaces"]) == (500, 21_000)
+    assert changed["lanes"] == district.lane_count()
     assert seconds < 10, "21,000 spaces take 1.3 s on the development machine"
     ids = _rows(database_url, "SELECT id, code FROM devices ORDER BY id")
     assert set(seed_district(database_url, district).values()) == {0}
@@ -99,6 +108,24 @@ def test_a_second_file_corrects_and_adds(database_url: str) -> None:
     ]
     bound = "SELECT spaces.code FROM device_spaces JOIN spaces ON spaces.id = space_id"
     assert _rows(database_url, bound) == [("4",)]
+
+
+def test_lanes_are_devices_without_a_bay_and_are_corrected(database_url: str) -> None:
+    lanes = [LaneRecord("E1", "entry"), LaneRecord("X1", "exit", plate_codes="4pyun", expected_interval_s=30)]
+    seed_district(database_url, _small(lanes=lanes))
+    query = """SELECT code, family, space_id, expected_interval_s, direction, active, plate_codes, amount_limit_fen
+        FROM devices JOIN lanes ON lanes.device_id = devices.id ORDER BY code"""
+    assert _rows(database_url, query) == [
+        ("E1", "lane", None, 60, "entry", True, "national", 50_000),
+        ("X1", "lane", None, 30, "exit", True, "4pyun", 50_000),
+    ]
+    version = "SELECT version FROM registry_version"
+    before = _rows(database_url, version)
+    lanes[0] = LaneRecord("E1", "both", active=False, amount_limit_fen=9_900)
+    assert seed_district(database_url, _small(lanes=lanes))["lanes"] == 1
+    assert _rows(database_url, query)[0] == ("E1", "lane", None, 60, "both", False, "national", 9_900)
+    assert _rows(database_url, version) > before, "gateways look at the registry again"
+    assert set(seed_district(database_url, _small(lanes=lanes)).values()) == {0}
 
 
 def test_a_change_moves_the_registry_version(database_url: str) -> None:

@@ -67,6 +67,16 @@ def test_every_bay_is_watched_by_exactly_one_device(district: District) -> None:
     assert many_bays > 50
 
 
+def test_every_etc_lot_has_lanes_in_and_out_and_no_other_lot_has_any(district: District) -> None:
+    for lot in district.lots:
+        ways = Counter(lane.direction for lane in lot.lanes)
+        assert ways["entry"] == ways["exit"] == lot.etc_lanes // 2
+        assert all(lane.code.startswith(f"{lot.code}-") for lane in lot.lanes)
+        assert {"entry": "E", "exit": "X"}.items() >= {(lane.direction, lane.code[7]) for lane in lot.lanes}
+    lanes = [lane.code for lot in district.lots for lane in lot.lanes]
+    assert len(lanes) == len(set(lanes)) == district.lane_count() >= 14
+
+
 def test_streets_divide_the_district_without_gap_or_overlap(district: District) -> None:
     whole, *streets = (area.boundary or {} for area in district.areas)
     assert sum(_size(street) for street in streets) == pytest.approx(_size(whole), rel=1e-9)
@@ -145,6 +155,18 @@ def test_a_small_file_is_read() -> None:
             "lots[0] L1 devices[0] D1",
             "clock_earliest_s",
         ),
+        ({"lanes": [{"code": "E", "direction": "in"}]}, "lots[0] L1 lanes[0]", "direction"),
+        ({"lanes": [{"code": "E", "direction": "both", "plate_codes": "5"}]}, "lots[0] L1 lanes[0]", "plate_codes"),
+        ({"lanes": [{"code": "E", "direction": "both", "amount_limit_fen": 0}]}, "lots[0] L1 lanes[0]", "amount_limit"),
+        ({"lanes": [{"code": "E", "direction": "entry"}]}, "lots[0] L1", "none of its lanes leads out"),
+        ({"lanes": [{"code": "X", "direction": "exit"}]}, "lots[0] L1", "none of its lanes leads in"),
+        ({"lanes": [{"code": "D1", "direction": "both"}]}, "devices", "'D1' is given 2 times"),
+        (
+            {"lanes": [{"code": "E", "direction": "both", "clock_earliest_s": 5, "clock_latest_s": 1}]},
+            "lots[0] L1 lanes[0] E",
+            "clock_earliest_s",
+        ),
+        ({"devices": [{"code": "D1", "space": "1", "family": "lane"}]}, "lots[0] L1 devices[0] D1", "list `lanes`"),
         ({"opening": [{"days": [8], "from": "08:00", "until": "22:00"}]}, "lots[0]", "opening"),
         ({"opening": [{"days": [1], "from": "08:00", "until": "08:00"}]}, "lots[0] L1", "00:00 to 24:00"),
     ],

@@ -8,6 +8,9 @@ CREATE TABLE lanes (
     amount_limit_fen bigint NOT NULL DEFAULT 50000 CHECK (amount_limit_fen > 0)  -- of one transaction
 );
 
+CREATE TRIGGER lanes_changed AFTER INSERT OR UPDATE OR DELETE ON lanes
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_registry_version();
+
 -- Every lane message once, as it came and as it was understood. A row is never changed, except when it was processed
 -- and when the plates of old rows are masked.
 CREATE TABLE lane_events (
