@@ -66,6 +66,7 @@ CREATE TABLE lane_repeats (
     record_no bigint NOT NULL,
     event_id bigint NOT NULL REFERENCES lane_events,  -- what it repeats
     reason text NOT NULL CHECK (reason IN ('transaction_repeated', 'record_no_reused')),
+    occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
     payload bytea NOT NULL,
     digest bytea NOT NULL,

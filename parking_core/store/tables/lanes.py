@@ -96,6 +96,7 @@ lane_repeats = Table(
     Column("record_no", BigInteger, nullable=False),
     Column("event_id", BigInteger, ForeignKey("lane_events.id"), nullable=False),
     Column("reason", Text, nullable=False),
+    moment("occurred_at"),
     moment("received_at"),
     Column("payload", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
