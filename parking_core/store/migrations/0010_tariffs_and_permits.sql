@@ -16,6 +16,28 @@ CREATE TABLE lot_tariffs (
     PRIMARY KEY (lot_id, valid_from)
 );
 
+CREATE FUNCTION refuse_change_of_tariff() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a tariff version is never changed: publish the next one' USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+CREATE TRIGGER tariffs_immutable BEFORE UPDATE OR DELETE ON tariffs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_tariff();
+
+-- A publication or a binding moves this number; processes that hold tariffs in memory watch it.
+CREATE TABLE tariffs_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version bigint NOT NULL
+);
+INSERT INTO tariffs_version (version) VALUES (1);
+
+CREATE FUNCTION bump_tariffs_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE tariffs_version SET version = version + 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tariffs_changed AFTER INSERT ON tariffs FOR EACH STATEMENT EXECUTE FUNCTION bump_tariffs_version();
+CREATE TRIGGER lot_tariffs_changed AFTER INSERT OR UPDATE OR DELETE ON lot_tariffs
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_tariffs_version();
+
 CREATE TABLE permits (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code text NOT NULL UNIQUE,
@@ -53,7 +75,7 @@ BEGIN
         REVOKE ALL ON permits, permit_plates, coupons FROM gateway_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
-        GRANT SELECT ON tariffs, lot_tariffs TO api_role;
+        GRANT SELECT ON tariffs, lot_tariffs, tariffs_version TO api_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT ON tariffs, lot_tariffs, permits, permit_plates, coupons TO worker_role;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Identity,
@@ -38,6 +39,13 @@ lot_tariffs = Table(
     moment("valid_from"),
     Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
     PrimaryKeyConstraint("lot_id", "valid_from"),
+)
+
+tariffs_version = Table(
+    "tariffs_version",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default="true"),
+    Column("version", BigInteger, nullable=False),
 )
 
 permits = Table(
