@@ -18,6 +18,15 @@ class Metrics:
         self.rejections = Counter(
             "gateway_dead_letters_total", "Messages kept as dead letters", ["reason"], registry=self.registry
         )
+        self.command_acks = Counter(
+            "gateway_command_acks_total", "Devices' answers to commands", ["outcome"], registry=self.registry
+        )
+        self.commands_sent = Counter(
+            "gateway_commands_sent_total", "Commands that the broker took", ["kind"], registry=self.registry
+        )
+        self.commands_timed_out = Counter(
+            "gateway_commands_timed_out_total", "Commands whose deadline passed", ["kind"], registry=self.registry
+        )
         self.clock_suspects = Counter(
             "gateway_clock_suspect_total", "Readings outside the clock window", registry=self.registry
         )

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from gateway.messages import RawMessage
     from gateway.metrics import Metrics
+    from parking_core.flows.record_occupancy import Recorded
     from parking_core.settings import Settings
 
 log = structlog.get_logger()
@@ -153,6 +154,7 @@ class Gateway:
             rejections=found.rejections,
             ledger_devices=self._registry.ledger_devices,
             missing=self._feed.take_missing(),
+            acks=found.acks,
         )
         recorded = await self._recorder.record(batch)
         self._subscriber.acknowledge(messages)
@@ -160,7 +162,7 @@ class Gateway:
         suspects = found.readings["device_id"][found.readings["clock_suspect"]]
         self._registry.recorded(signs, frozenset(suspects.tolist()))
         self._feed.put(recorded.readings, messages[0].received_us, found.observed_seqs)
-        self._count(messages, found, recorded.rejections)
+        self._count(messages, found, recorded)
 
     async def _sort(self, messages: Sequence[RawMessage]) -> Sorted:
         found = self._registry.validator.sort(messages)
@@ -223,15 +225,15 @@ class Gateway:
         except TimeoutError:
             log.warning("gaps are not recorded, the database is away", devices=len(missing))
 
-    def _count(self, messages: Sequence[RawMessage], found: Sorted, rejections: Sequence[object]) -> None:
+    def _count(self, messages: Sequence[RawMessage], found: Sorted, recorded: Recorded) -> None:
         metrics, readings = self._metrics, found.readings
         metrics.messages.inc(len(messages))
         metrics.batch_size.observe(len(messages))
         metrics.readings.inc(len(readings))
-        for rejection in found.rejections:
+        for rejection in recorded.rejections:
             metrics.rejections.labels(rejection.reason.value).inc()
-        for _ in range(len(rejections) - len(found.rejections)):
-            metrics.rejections.labels("refused_by_database").inc()
+        for outcome in ("finished", "late", "unknown", "foreign"):
+            metrics.command_acks.labels(outcome).inc(len(getattr(recorded.acks, outcome)))
         if len(readings):
             metrics.clock_suspects.inc(int(readings["clock_suspect"].sum()))
             lag_us = np.median(readings["received_us"] - readings["occurred_us"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,8 @@ from gateway.messages import RawMessage
 from gateway.validate import Validator
 from parking_core.errors import NotFoundError
 from parking_core.flows.record_occupancy import Batch
-from parking_core.flows.settle_dead_letter import settle_dead_letter
-from parking_core.readings import Reason, Sign
+from parking_core.flows.settle_dead_letter import REFUSED_WHEN_RECORDED, settle_dead_letter
+from parking_core.readings import Sign
 from parking_core.store import dead_letters, events
 from parking_core.store.devices import load_devices
 from parking_core.store.live_state import UPDATE, LiveState, LiveStateMissingError
@@ -71,7 +71,7 @@ async def _retry(
     if recorded is None:
         return Outcome(letter_id, 0, found.rejections[0].detail if found.rejections else "It says nothing.")
     await _show(live, recorded.readings)
-    refused = [again.detail for again in recorded.rejections if again.reason is Reason.REFUSED_BY_DATABASE]
+    refused = [again.detail for again in recorded.rejections if again.reason in REFUSED_WHEN_RECORDED]
     return Outcome(letter_id, len(recorded.readings), refused[0] if refused else "")
 
 
@@ -82,6 +82,7 @@ def _batch(found: Sorted, listed: frozenset[int]) -> Batch:
         signs=[Sign(device, heard_us, found.online.get(device)) for device, heard_us in found.heard_us.items()],
         rejections=found.rejections,
         ledger_devices=listed,
+        acks=[replace(ack, redelivered=True) for ack in found.acks],  # a foreign one stays this letter
     )
 
 

@@ -34,7 +34,11 @@ CLIENT_ID_PREFIX = "parking-gateway-"
 PLAIN_FILTER = "parking/v1/+/+/+"
 SHARED_FILTER = "$share/parking-gateway/parking/v1/+/+/+"  # several gateways divide the messages of one group
 STATUS_FILTER = "parking/v1/+/+/status"  # retained messages are not sent to shared subscriptions
-ALL_FILTERS = (PLAIN_FILTER, SHARED_FILTER, STATUS_FILTER)
+ACK_FILTER = "parking/v1/+/+/command/ack"  # a level deeper than what devices say by themselves
+SHARED_ACK_FILTER = "$share/parking-gateway/parking/v1/+/+/command/ack"
+ALONE_FILTERS = (PLAIN_FILTER, ACK_FILTER)
+COMPANY_FILTERS = (SHARED_FILTER, SHARED_ACK_FILTER, STATUS_FILTER)
+ALL_FILTERS = (*ALONE_FILTERS, *COMPANY_FILTERS)
 SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
 RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds
 KEEP_ALIVE_S = 30
@@ -253,7 +257,7 @@ class Subscriber:
 
     async def _subscribe(self, connection: Connection) -> bool:
         shared = self._shares()
-        await _subscribe(connection, (SHARED_FILTER, STATUS_FILTER) if shared else (PLAIN_FILTER,))
+        await _subscribe(connection, COMPANY_FILTERS if shared else ALONE_FILTERS)
         return shared
 
     async def _keep_alive(self, connection: Connection, *, shared: bool) -> None:

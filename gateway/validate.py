@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 
 from gateway.decoders.native import decoder as native
+from parking_core.commands import CommandAck
 from parking_core.readings import READING, Readings, Reason, Rejection
 from parking_core.topics import Kind, parse_device_topic
 
@@ -39,6 +40,7 @@ class Sorted:
     explicit: frozenset[int]  # devices whose sign must be durable now: heartbeats and status leave no event
     observed_seqs: Sequence[tuple[int, int]]  # (device id, seq) of numbered messages
     rejections: Sequence[Rejection]
+    acks: Sequence[CommandAck] = ()  # answers to commands
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class _Sorting:
     explicit: set[int] = field(default_factory=set)
     observed_seqs: list[tuple[int, int]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    acks: list[CommandAck] = field(default_factory=list)
 
     def reject(self, message: RawMessage, reason: Reason, detail: str, payload: bytes | None = None) -> None:
         self.rejections.append(
@@ -95,6 +98,7 @@ class Validator:
             explicit=frozenset(into.explicit),
             observed_seqs=into.observed_seqs,
             rejections=into.rejections,
+            acks=into.acks,
         )
 
     def _sort_one_by_one(self, messages: Sequence[RawMessage]) -> _Sorting:
@@ -119,6 +123,8 @@ class Validator:
                 self._occupancy(message, device, into)
             elif kind is Kind.HEARTBEAT:
                 _heartbeat(message, device, into)
+            elif kind is Kind.COMMAND_ACK:
+                _command_ack(message, device, into)
             else:
                 _status(message, device, into)
 
@@ -137,7 +143,7 @@ class Validator:
             into.reject(message, Reason.WRONG_LOT, f"Device {topic.device!r} belongs to lot {device.lot_code!r}.")
         elif not device.enabled:
             into.reject(message, Reason.DISABLED_DEVICE, f"Device {topic.device!r} is disabled.")
-        elif topic.kind not in {Kind.OCCUPANCY, Kind.HEARTBEAT, Kind.STATUS}:
+        elif topic.kind not in {Kind.OCCUPANCY, Kind.HEARTBEAT, Kind.STATUS, Kind.COMMAND_ACK}:
             into.reject(
                 message,
                 Reason.UNSUPPORTED_KIND,
@@ -241,6 +247,29 @@ def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
     into.explicit.add(device.id)
     if record.seq:
         into.observed_seqs.append((device.id, record.seq))
+
+
+def _command_ack(message: RawMessage, device: Device, into: _Sorting) -> None:
+    record = native.decode_command_ack(message.payload)
+    if isinstance(record, native.Refusal):
+        into.reject(message, record.reason, record.detail)
+        return
+    acked_us = native.microseconds(record.at)
+    assert acked_us is not None  # noqa: S101  # the decoder refuses what is no time
+    into.acks.append(
+        CommandAck(
+            record.id,
+            device.id,
+            record.result,
+            record.reason,
+            acked_us,
+            message.received_us,
+            message.redelivered or message.retained,
+            message,
+        )
+    )
+    if not message.retained:
+        into.heard_us[device.id] = message.received_us
 
 
 def _status(message: RawMessage, device: Device, into: _Sorting) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from parking_core.readings import Source
+
 
 class CommandKind(StrEnum):
     """What a device is told to do."""
@@ -165,5 +167,7 @@ class CommandAck:
     device_id: int
     result: AckResult
     reason: str | None  # the device's word for why not
-    acked_at: datetime  # device time
-    received_at: datetime
+    acked_us: int  # device time, microseconds since the epoch
+    received_us: int
+    redelivered: bool
+    source: Source  # its message, for the dead letter of a foreign one

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     FOREIGN_SPACE = "foreign_space"  # the space exists, but is not this device's
     UNSUPPORTED_KIND = "unsupported_kind"
     DECODER_FAILED = "decoder_failed"  # a defect of ours: the message is kept until it is mended
+    FOREIGN_COMMAND = "foreign_command"  # a device answers a command that was given to another one
     REFUSED_BY_DATABASE = "refused_by_database"
 
 

@@ -1,4 +1,7 @@
-"""The MQTT topic grammar of the contract: `parking/v1/{lot}/{device}/{kind}`, built and parsed here and nowhere else."""
+"""The MQTT topic grammar of the contract: `parking/v1/{lot}/{device}/{kind}`, built and parsed here and nowhere else.
+
+One kind has two levels: `command/ack`, a device's answer to what it was told on `command`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ class Kind(StrEnum):
     LANE = "lane"
     RAW = "raw"
     COMMAND = "command"
+    COMMAND_ACK = "command/ack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +42,7 @@ def parse_device_topic(topic: str) -> DeviceTopic | None:
     match topic.split("/"):
         case ["parking", "v1", lot, device, kind] if lot and device and kind:
             return DeviceTopic(lot, device, kind)
+        case ["parking", "v1", lot, device, "command", "ack"] if lot and device:
+            return DeviceTopic(lot, device, Kind.COMMAND_ACK)
         case _:
             return None

@@ -40,8 +40,13 @@ topic readwrite application/+/device/+/event/+
 topic readwrite v3/+/devices/+/up
 topic readwrite city/v1/#
 
-# Any other user is a device: its user name is its code, and only there may it publish.
-pattern write parking/v1/+/%u/#
+# Any other user is a device: its user name is its code, and only there may it publish, and never a command to itself.
+pattern write parking/v1/+/%u/occupancy
+pattern write parking/v1/+/%u/heartbeat
+pattern write parking/v1/+/%u/status
+pattern write parking/v1/+/%u/lane
+pattern write parking/v1/+/%u/raw
+pattern write parking/v1/+/%u/command/ack
 pattern read parking/v1/+/%u/command
 """
 

@@ -1,4 +1,4 @@
-"""Records a batch of readings: history, ledger, liveness, dirty buckets and dead letters in one transaction."""
+"""Records a batch: history, ledger, liveness, dirty buckets, answers to commands and dead letters in one transaction."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 import psycopg
 
 from parking_core.readings import Reason, Rejection
-from parking_core.store import dead_letters, events, liveness
+from parking_core.store import commands, dead_letters, events, liveness
+from parking_core.store.commands import AcksRecorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from psycopg import AsyncConnection
 
+    from parking_core.commands import CommandAck
     from parking_core.readings import Readings, Sign, Source
 
 # SQLSTATE classes that blame a row, not the database: 22 data exception, 23 integrity constraint violation.
@@ -41,6 +43,7 @@ class Batch:
     rejections: Sequence[Rejection] = ()
     ledger_devices: frozenset[int] = frozenset()  # devices that clock_ledger may know
     missing: Mapping[int, int] = field(default_factory=dict)  # device -> change of its missing messages
+    acks: Sequence[CommandAck] = ()  # answers to commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Recorded:
     """What became durable."""
 
     readings: Readings  # with the occurred_us that history holds
-    rejections: Sequence[Rejection]
+    rejections: Sequence[Rejection]  # those of the batch among them
+    acks: AcksRecorded = field(default_factory=AcksRecorded)
 
 
 def is_row_at_fault(error: psycopg.Error) -> bool:
@@ -66,7 +70,8 @@ async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, cauti
     async with connection.transaction():
         readings = await _settle_clocks(connection, batch)
         readings, refused = await _insert(connection, batch, readings, caution)
-        rejections = [*batch.rejections, *refused]
+        acks = await commands.record_acks(connection, batch.acks)
+        rejections = [*batch.rejections, *refused, *(_foreign(batch.acks[position]) for position in acks.foreign)]
         if len(readings):
             await events.mark_dirty(connection, readings)
         if batch.signs:
@@ -75,7 +80,7 @@ async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, cauti
             await liveness.add_missing(connection, batch.missing)
         if rejections:
             await dead_letters.insert(connection, rejections)
-    return Recorded(readings, rejections)
+    return Recorded(readings, rejections, acks)
 
 
 async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Readings:
@@ -158,4 +163,15 @@ def _refused(batch: Batch, reading: np.void, error: psycopg.Error) -> Rejection:
         redelivered=True,  # what is refused leaves no row that would tell a repetition: the letter itself does
         reason=Reason.REFUSED_BY_DATABASE,
         detail=str(error).strip(),
+    )
+
+
+def _foreign(ack: CommandAck) -> Rejection:
+    return Rejection(
+        topic=ack.source.topic,
+        payload=ack.source.payload,
+        received_us=ack.received_us,
+        redelivered=ack.redelivered,
+        reason=Reason.FOREIGN_COMMAND,
+        detail=f"Command {ack.command_id} was given to another device.",
     )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from parking_core.flows.record_occupancy import Batch, Recorded
 
 
+REFUSED_WHEN_RECORDED = {Reason.REFUSED_BY_DATABASE, Reason.FOREIGN_COMMAND}
+
+
 async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, batch: Batch) -> Recorded | None:
     """Records what the letter says now; None when it still says nothing usable.
 
@@ -22,12 +25,12 @@ async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, b
     Of an array with good and bad elements the good ones are recorded and each bad one becomes a letter of its own.
     """
     async with connection.transaction():
-        if not len(batch.readings) and not batch.signs:
+        if not len(batch.readings) and not batch.signs and not batch.acks:
             if batch.rejections:
                 await dead_letters.refuse_again(connection, letter_id, batch.rejections[0])
             return None
         recorded = await record_occupancy(connection, batch, Caution.POISONED)
-        refused = [again for again in recorded.rejections if again.reason is Reason.REFUSED_BY_DATABASE]
+        refused = [again for again in recorded.rejections if again.reason in REFUSED_WHEN_RECORDED]
         if refused:
             await dead_letters.refuse_again(connection, letter_id, refused[0])
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.types.json import Jsonb
@@ -19,7 +20,6 @@ from parking_core.commands import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from psycopg import AsyncConnection, Connection
 
@@ -51,6 +51,8 @@ WITH newest AS (
 UPDATE commands c SET state = 'superseded', ended_at = %(now)s, superseded_by = needless.newer
 FROM needless WHERE c.id = needless.id
 """
+
+_LISTEN = "LISTEN commands"
 
 _NOTIFY = "SELECT pg_notify(%s, '')"
 
@@ -98,10 +100,10 @@ _ADDRESSEES = "SELECT id, device_id, state FROM commands WHERE id = ANY(%(ids)s)
 _ANSWER = """
 UPDATE commands c SET
     state = CASE WHEN a.changes THEN a.state ELSE c.state END,
-    ended_at = CASE WHEN a.changes THEN a.received_at ELSE c.ended_at END,
+    ended_at = CASE WHEN a.changes THEN timestamptz 'epoch' + a.received_us * interval '1 microsecond' ELSE c.ended_at END,
     answer = coalesce(c.answer, a.answer)
-FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(changes)s::boolean[], %(received)s::timestamptz[],
-            %(answers)s::jsonb[]) AS a (id, state, changes, received_at, answer)
+FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(changes)s::boolean[], %(received)s::bigint[],
+            %(answers)s::jsonb[]) AS a (id, state, changes, received_us, answer)
 WHERE c.id = a.id
 """
 
@@ -144,10 +146,10 @@ class CommandRow:
 class AcksRecorded:
     """What became of a batch of answers, by their positions in it."""
 
-    finished: tuple[int, ...]  # ended their command
-    late: tuple[int, ...]  # repeated, or after the deadline, or after a newer command: the command is as it was
-    unknown: tuple[int, ...]  # nobody gave this id
-    foreign: tuple[int, ...]  # the id was given to another device
+    finished: tuple[int, ...] = ()  # ended their command
+    late: tuple[int, ...] = ()  # repeated, or after the deadline, or after a newer command: the command is as it was
+    unknown: tuple[int, ...] = ()  # nobody gave this id
+    foreign: tuple[int, ...] = ()  # the id was given to another device
 
 
 def queue(connection: Connection[Any], orders: Sequence[CommandOrder], now: datetime) -> list[uuid.UUID]:
@@ -193,6 +195,11 @@ def queue(connection: Connection[Any], orders: Sequence[CommandOrder], now: date
     return [command_id for command_id in ids if command_id in new]
 
 
+async def listen(connection: AsyncConnection[Any]) -> None:
+    """Asks to be notified when something is queued."""
+    await connection.execute(_LISTEN)
+
+
 async def claim_due(connection: AsyncConnection[Any], now: datetime, most: int) -> list[DueCommand]:
     """Takes up to `most` commands that are due for this gateway to send, oldest order first."""
     cursor = await connection.execute(
@@ -233,7 +240,7 @@ async def next_due(connection: AsyncConnection[Any]) -> datetime | None:
 async def record_acks(connection: AsyncConnection[Any], acks: Sequence[CommandAck]) -> AcksRecorded:
     """Ends commands by their devices' answers, in the caller's transaction; of two answers to one command the first counts."""
     if not acks:
-        return AcksRecorded((), (), (), ())
+        return AcksRecorded()
     rows = await (await connection.execute(_ADDRESSEES, {"ids": [ack.command_id for ack in acks]})).fetchall()
     known = {row[0]: (row[1], CommandState(row[2])) for row in rows}
     finished, late, unknown, foreign = list[int](), list[int](), list[int](), list[int]()
@@ -278,12 +285,16 @@ def _answer_columns(answers: Sequence[tuple[CommandAck, bool]]) -> dict[str, Any
         "ids": [ack.command_id for ack, _ in answers],
         "states": [STATE_AFTER[ack.result].value for ack, _ in answers],
         "changes": [changes for _, changes in answers],
-        "received": [ack.received_at for ack, _ in answers],
+        "received": [ack.received_us for ack, _ in answers],
         "answers": [
-            Jsonb({"result": ack.result.value, "reason": ack.reason, "at": ack.acked_at.isoformat()})
+            Jsonb({"result": ack.result.value, "reason": ack.reason, "at": _moment(ack.acked_us).isoformat()})
             for ack, _ in answers
         ],
     }
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
 
 
 def _states_before(after: CommandState) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -80,7 +81,12 @@ SAMPLES = [
 def read_native(topic: str, payload: bytes) -> object:
     """Native JSON: the kind is the last part of the topic; an array's element may be refused by itself."""
     kind = topic.rpartition("/")[2] or "occupancy"
-    read = {"occupancy": native.decode_occupancy, "heartbeat": native.decode_heartbeat, "status": native.decode_status}
+    read = {
+        "occupancy": native.decode_occupancy,
+        "heartbeat": native.decode_heartbeat,
+        "status": native.decode_status,
+        "ack": native.decode_command_ack,  # of command/ack
+    }
     decoded: Any = read[kind](payload)
     if isinstance(decoded, native.Refusal):
         return {"rejected": str(decoded.reason)}
@@ -94,6 +100,7 @@ def native_form(record: Any) -> dict[str, Any]:
     if isinstance(record, native.Refusal):
         return {"rejected": str(record.reason)}
     said = {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
+    said |= {name: str(value) for name, value in said.items() if isinstance(value, UUID)}
     return {**said, "at": native.microseconds(record.at)}
 
 

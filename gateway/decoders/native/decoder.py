@@ -1,4 +1,4 @@
-"""Native JSON of the contract: occupancy (one reading or an array), heartbeat, status."""
+"""Native JSON of the contract: occupancy (one reading or an array), heartbeat, status, and answers to commands."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID  # noqa: TC003  # msgspec reads the annotations when it runs
 
 import msgspec
 
+from parking_core.commands import AckResult  # noqa: TC001  # msgspec reads the annotations when it runs
 from parking_core.readings import SEQ_MAX, TIME_MAX_US, TIME_MIN_US, Reason
 
 if TYPE_CHECKING:
@@ -44,6 +46,15 @@ class HeartbeatRecord(msgspec.Struct, gc=False):
     seq: Seq = 0
 
 
+class CommandAckRecord(msgspec.Struct, gc=False):
+    """A device's answer to a command."""
+
+    id: UUID
+    result: AckResult
+    at: Moment
+    reason: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a payload, or one element of an array, cannot be used; `payload` is what can be retried by itself."""
@@ -62,6 +73,7 @@ _one_or_many: Callable[[bytes], OccupancyRecord | list[OccupancyRecord | Refusal
 ).decode
 _one = msgspec.json.Decoder(OccupancyRecord).decode
 _heartbeat = msgspec.json.Decoder(HeartbeatRecord).decode
+_command_ack = msgspec.json.Decoder(CommandAckRecord).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -101,6 +113,19 @@ def decode_heartbeat(payload: bytes) -> HeartbeatRecord | Refusal:
         return _heartbeat(payload)
     except UNREADABLE as error:
         return _refusal(error, payload)
+
+
+def decode_command_ack(payload: bytes) -> CommandAckRecord | Refusal:
+    """An answer to a command; its time can be held by the database."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        return _too_large(payload)
+    try:
+        record = _command_ack(payload)
+    except UNREADABLE as error:
+        return _refusal(error, payload)
+    if microseconds(record.at) is None:
+        return Refusal(Reason.BAD_TIME, f"{record.at!r} is no time between the years 1 and 9999.", payload)
+    return record
 
 
 def decode_status(payload: bytes) -> bool | Refusal:
