@@ -1,5 +1,31 @@
 -- Visits: a vehicle's stay in a lot, derived from lane events; charges: what each costs, version by version.
 
+-- Which vehicle an event is about, where a correction record says otherwise than the event: the ledger stays as it came.
+-- Of several corrections of one event the newest at its lane is in force, whatever the order in which they arrived.
+CREATE TABLE lane_amendments (
+    correction_event_id bigint PRIMARY KEY REFERENCES lane_events,
+    device_id integer NOT NULL REFERENCES devices,
+    record_no bigint NOT NULL,             -- of the record that is corrected
+    event_id bigint REFERENCES lane_events,    -- that record; NULL: not received yet
+    vehicle_before text,
+    vehicle_after text NOT NULL,
+    plate_color text,
+    vehicle_class smallint,
+    corrected_at timestamptz NOT NULL,     -- by the lane's clock
+    in_force boolean NOT NULL DEFAULT false,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX lane_amendments_in_force ON lane_amendments (event_id) WHERE in_force;
+CREATE INDEX lane_amendments_vehicle ON lane_amendments (vehicle_after) WHERE in_force;
+CREATE INDEX lane_amendments_record ON lane_amendments (device_id, record_no);
+
+-- Events that could not be processed: set aside so that the others go on, each with a difference.
+CREATE TABLE lane_events_set_aside (
+    event_id bigint PRIMARY KEY REFERENCES lane_events,
+    error text NOT NULL,
+    set_aside_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 CREATE TABLE visits (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     lot_id integer NOT NULL REFERENCES lots,
@@ -8,16 +34,19 @@ CREATE TABLE visits (
     vehicle_class smallint,
     state text NOT NULL,               -- parking_core.visits.VisitState
     reasons text[] NOT NULL DEFAULT '{}',  -- parking_core.visits.Oddity
-    entry_event_id bigint UNIQUE REFERENCES lane_events,
-    exit_event_id bigint UNIQUE REFERENCES lane_events,
+    channel text,                      -- how it was paid, when it is over: 'etc', 'qr', 'permit', 'free', 'later', ...
+    -- Deferred: one batch may move an event from a visit to another.
+    entry_event_id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED REFERENCES lane_events,
+    exit_event_id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED REFERENCES lane_events,
     entered_at timestamptz,
     exited_at timestamptz,
+    matters_until timestamptz NOT NULL,    -- passages after that leave the visit as it is
     opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CHECK (entry_event_id IS NOT NULL OR exit_event_id IS NOT NULL)
+    CHECK (state = 'void' OR entry_event_id IS NOT NULL OR exit_event_id IS NOT NULL)
 );
-CREATE INDEX visits_vehicle ON visits (vehicle, entered_at);
-CREATE INDEX visits_inside ON visits (lot_id) WHERE state = 'open';
+CREATE INDEX visits_vehicle ON visits (vehicle, matters_until);
+CREATE INDEX visits_inside ON visits (lot_id, entered_at) WHERE state = 'open';
 CREATE INDEX visits_exited ON visits (exited_at);
 
 -- What a visit costs. A new version follows when its events, or what is known of them, change; the newest counts.
@@ -70,11 +99,11 @@ DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
         GRANT SELECT ON lane_counts TO api_role;
-        GRANT SELECT (id, lot_id, vehicle, plate_color, vehicle_class, state, entered_at, exited_at) ON visits TO api_role;
+        GRANT SELECT (id, lot_id, vehicle, plate_color, vehicle_class, state, channel, entered_at, exited_at) ON visits TO api_role;
         GRANT SELECT ON charges TO api_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
-        GRANT SELECT, INSERT, UPDATE ON visits, etc_transactions, lane_counts TO worker_role;
-        GRANT SELECT, INSERT ON charges TO worker_role;
+        GRANT SELECT, INSERT, UPDATE ON lane_amendments, visits, etc_transactions, lane_counts TO worker_role;
+        GRANT SELECT, INSERT ON lane_events_set_aside, charges TO worker_role;
     END IF;
 END $$;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     Date,
     ForeignKey,
@@ -22,6 +23,33 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from parking_core.store.tables.metadata import metadata, moment
 
+lane_amendments = Table(
+    "lane_amendments",
+    metadata,
+    Column("correction_event_id", BigInteger, ForeignKey("lane_events.id"), primary_key=True, autoincrement=False),
+    Column("device_id", Integer, ForeignKey("devices.id"), nullable=False),
+    Column("record_no", BigInteger, nullable=False),
+    Column("event_id", BigInteger, ForeignKey("lane_events.id")),
+    Column("vehicle_before", Text),
+    Column("vehicle_after", Text, nullable=False),
+    Column("plate_color", Text),
+    Column("vehicle_class", SmallInteger),
+    moment("corrected_at"),
+    Column("in_force", Boolean, nullable=False, server_default="false"),
+    moment("made_at", server_default=func.clock_timestamp()),
+    Index("lane_amendments_in_force", "event_id", unique=True, postgresql_where=text("in_force")),
+    Index("lane_amendments_vehicle", "vehicle_after", postgresql_where=text("in_force")),
+    Index("lane_amendments_record", "device_id", "record_no"),
+)
+
+lane_events_set_aside = Table(
+    "lane_events_set_aside",
+    metadata,
+    Column("event_id", BigInteger, ForeignKey("lane_events.id"), primary_key=True, autoincrement=False),
+    Column("error", Text, nullable=False),
+    moment("set_aside_at", server_default=func.clock_timestamp()),
+)
+
 visits = Table(
     "visits",
     metadata,
@@ -32,15 +60,19 @@ visits = Table(
     Column("vehicle_class", SmallInteger),
     Column("state", Text, nullable=False),
     Column("reasons", ARRAY(Text), nullable=False, server_default="{}"),
-    Column("entry_event_id", BigInteger, ForeignKey("lane_events.id"), unique=True),
-    Column("exit_event_id", BigInteger, ForeignKey("lane_events.id"), unique=True),
+    Column("channel", Text),
+    Column("entry_event_id", BigInteger, ForeignKey("lane_events.id")),
+    Column("exit_event_id", BigInteger, ForeignKey("lane_events.id")),
     moment("entered_at", nullable=True),
     moment("exited_at", nullable=True),
+    moment("matters_until"),
     moment("opened_at", server_default=func.clock_timestamp()),
     moment("changed_at", server_default=func.clock_timestamp()),
+    UniqueConstraint("entry_event_id", deferrable=True, initially="DEFERRED"),
+    UniqueConstraint("exit_event_id", deferrable=True, initially="DEFERRED"),
     Index("visits_exited", "exited_at"),
-    Index("visits_inside", "lot_id", postgresql_where=text("(state = 'open'::text)")),
-    Index("visits_vehicle", "vehicle", "entered_at"),
+    Index("visits_inside", "lot_id", "entered_at", postgresql_where=text("(state = 'open'::text)")),
+    Index("visits_vehicle", "vehicle", "matters_until"),
 )
 
 charges = Table(
