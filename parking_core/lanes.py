@@ -1,10 +1,13 @@
-"""Lane events: what a lane controller reports, understood and in one form (facts)."""
+"""Lane events: what a lane controller reports, understood and in one form (facts), and whom it is about (a rule)."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from parking_core.plates import ColorCodes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +31,27 @@ class LaneSource(StrEnum):
     ETC = "etc"
     ANPR = "anpr"
     MANUAL = "manual"
+
+
+class Way(StrEnum):
+    """Which way a lane leads."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A registered lane: a device of the family `lane`."""
+
+    device_id: int
+    code: str
+    lot_id: int
+    way: Way
+    active: bool = True  # the clearing centre has activated the site
+    color_codes: ColorCodes = ColorCodes.NATIONAL  # of its camera
+    amount_limit_fen: int = 50_000  # of one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +98,59 @@ class LaneEvent:
     hour_records: int | None = None
     hour_amount_fen: int | None = None
     flags: tuple[str, ...] = ()  # failed checks
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """An accepted lane message on its way into the ledger. The event's id is 0: the ledger gives it."""
+
+    event: LaneEvent
+    topic: str
+    payload: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the payload: a redelivery is the same bytes."""
+        return hashlib.sha256(self.payload).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRepeat:
+    """What the ledger has already, under another record number or with other content. It is never charged."""
+
+    id: int
+    device_id: int
+    lot_id: int
+    record_no: int
+    event_id: int  # what it repeats
+    reason: RepeatReason
+    received_at: datetime
+    tac: str | None  # a TAC that the first report lacked completes the transaction
+    amount_fen: int | None
+
+
+class RepeatReason(StrEnum):
+    """Why a report is a repeat."""
+
+    TRANSACTION_REPEATED = "transaction_repeated"  # one terminal serial under two record numbers
+    RECORD_NO_REUSED = "record_no_reused"  # one record number, two contents
+
+
+UNPLATED = "unplated:"  # what `vehicle` begins with where no plate was read
+
+
+def vehicle_of(camera: str | None, etc: EtcPart | None, ticket: str | None, lane_code: str, record_no: int) -> str:
+    """Whom a lane event is taken to be about: visits pair by it. Plates are in the one form, None: none was read.
+
+    What two of camera, OBU and card agree on. Otherwise the card, whose account is charged; then the OBU, which is
+    sealed to the windscreen; then the camera, which misreads. Without any plate a name that the exit can give again
+    (contract, OBU, temporary pass), and without one the record itself, so that two strangers are never one.
+    """
+    obu, card = (etc.obu_plate, etc.card_plate) if etc is not None else (None, None)
+    if obu is not None and obu == camera:
+        return obu  # outvotes the card, or is joined by it
+    plate = card or obu or camera
+    if plate is not None:
+        return plate
+    name = (etc and (etc.contract_no or etc.obu_id)) or ticket or f"{lane_code}:{record_no}"
+    return f"{UNPLATED}{name}"
