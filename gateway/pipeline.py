@@ -6,8 +6,12 @@
                     │          32 MiB)                              transaction  │
                     └──────────────────────── PUBACK in order of arrival ◄───────┘
 
+    commands rows ──► CommandSender ──► broker ──► device ──► command/ack ──► Subscriber, as every other message
+                      (its own two connections)
+
     tasks: session (Subscriber.run) · batches · live (LiveFeed.run) · registry (RegistryView.run) · pulse
            adoption (Adoption.run: a second connection feeds the Inbox while an orphan's session is emptied)
+           commands (CommandSender.run)
            heal (once: what a killed gateway left between COMMIT and Redis)
 
 Nothing waits without a bound: the broker stops at Receive Maximum unacknowledged messages, the socket at 32 MiB,
@@ -28,6 +32,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.adopt import Adoption
+from gateway.commands import CommandSender
 from gateway.inbox import Inbox
 from gateway.live_feed import LiveFeed
 from gateway.record import Recorder
@@ -72,6 +77,7 @@ class Gateway:
             broker, settings.instance, self._inbox, metrics, shares=lambda: registry.has_company
         )
         self._adoption = Adoption(broker, self._inbox, self._registry, self._heal_live_state)
+        self._commands = CommandSender(settings.database_url, broker, settings.instance, metrics)
         self._recorder = Recorder(settings.database_url, metrics)
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
         self._live = LiveState(self._redis)
@@ -108,6 +114,7 @@ class Gateway:
                 tasks.create_task(self._feed.run(), name="live"),
                 tasks.create_task(self._registry.run(), name="registry"),
                 tasks.create_task(self._adoption.run(), name="adoption"),
+                tasks.create_task(self._commands.run(), name="commands"),
                 tasks.create_task(self._pulse(), name="pulse"),
                 tasks.create_task(self._heal_live_state(), name="heal"),
             ]
