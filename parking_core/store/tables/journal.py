@@ -9,18 +9,16 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
-    Uuid,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from parking_core.store.tables.lanes import lane_events
 from parking_core.store.tables.metadata import metadata, moment
 
 accounts = Table(
@@ -58,6 +56,20 @@ postings = Table(
     Index("postings_account", "account_id", "journal_id"),
 )
 
+# A late TAC may come before the exit that it completes: settlement looks for it by these.
+Index(
+    "lane_events_completion",
+    lane_events.c.terminal_no,
+    lane_events.c.terminal_serial,
+    postgresql_where=text("(event = 'completion'::text)"),
+)
+Index(
+    "lane_events_completion_of",
+    lane_events.c.device_id,
+    lane_events.c.refers_to,
+    postgresql_where=text("(event = 'completion'::text)"),
+)
+
 holds = Table(
     "holds",
     metadata,
@@ -72,51 +84,4 @@ holds = Table(
     moment("expires_at"),
     moment("ended_at", nullable=True),
     Index("holds_expiring", "expires_at", postgresql_where=text("(state = 'placed'::text)")),
-)
-
-payment_links = Table(
-    "payment_links",
-    metadata,
-    Column("digest", LargeBinary, primary_key=True),
-    Column("visit_id", BigInteger, ForeignKey("visits.id"), nullable=False),
-    Column("device_id", Integer, ForeignKey("devices.id")),
-    Column("amount_fen", BigInteger, nullable=False),
-    moment("created_at"),
-    moment("expires_at"),
-    Index("payment_links_visit", "visit_id"),
-)
-
-payment_orders = Table(
-    "payment_orders",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("acquirer", Text, nullable=False),
-    Column("link_digest", LargeBinary, ForeignKey("payment_links.digest"), nullable=False),
-    Column("visit_id", BigInteger, ForeignKey("visits.id"), nullable=False),
-    Column("amount_fen", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("acquirer_ref", Text),
-    moment("created_at", server_default=func.clock_timestamp()),
-    moment("changed_at", server_default=func.clock_timestamp()),
-    Index("payment_orders_link", "link_digest"),
-    Index(
-        "payment_orders_open",
-        "created_at",
-        postgresql_where=text("(state = ANY (ARRAY['created'::text, 'pending'::text]))"),
-    ),
-)
-
-payment_notices = Table(
-    "payment_notices",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("acquirer", Text, nullable=False),
-    Column("notice_id", Text, nullable=False),
-    moment("received_at", server_default=func.clock_timestamp()),
-    Column("repeats", Integer, nullable=False, server_default="0"),
-    Column("body", LargeBinary, nullable=False),
-    moment("processed_at", nullable=True),
-    Column("result", Text),
-    UniqueConstraint("acquirer", "notice_id"),
-    Index("payment_notices_waiting", "id", postgresql_where=text("(processed_at IS NULL)")),
 )

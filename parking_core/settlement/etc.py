@@ -1,0 +1,162 @@
+"""ETC transactions: their life cycle, what holds one back, and what a late TAC does (rules).
+
+awaiting_tac ──► ready ──► packed ──► booked
+  │  │  │          ▲  ▲      │  └──► disputed ──► booked | bad_debt
+  │  │  └► held ───┘  └──────┘ the centre refused the package: packed again
+  │  └──────┤
+  └─────────┴──► rejected (the visit owes again) | bad_debt (nobody pays)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from parking_core.lanes import LaneEventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from parking_core.lanes import LaneEvent
+
+TAC_PATIENCE: Final = timedelta(days=7)  # a lane fetches a lost TAC again within its day; a week covers an outage
+
+
+class EtcState(StrEnum):
+    """Where a transaction stands."""
+
+    AWAITING_TAC = "awaiting_tac"  # the card was charged, the reply with its TAC was lost
+    HELD = "held"  # a check failed: routed to a person
+    READY = "ready"  # to be packed
+    PACKED = "packed"
+    BOOKED = "booked"  # the centre pays it
+    DISPUTED = "disputed"
+    REJECTED = "rejected"  # not claimed from the centre: the visit owes it again
+    BAD_DEBT = "bad_debt"
+
+
+CHANGES: Final[Mapping[EtcState, frozenset[EtcState]]] = {
+    EtcState.AWAITING_TAC: frozenset({EtcState.READY, EtcState.HELD, EtcState.REJECTED, EtcState.BAD_DEBT}),
+    EtcState.HELD: frozenset({EtcState.READY, EtcState.REJECTED, EtcState.BAD_DEBT}),
+    EtcState.READY: frozenset({EtcState.PACKED}),
+    EtcState.PACKED: frozenset({EtcState.READY, EtcState.BOOKED, EtcState.DISPUTED}),
+    EtcState.BOOKED: frozenset(),
+    EtcState.DISPUTED: frozenset({EtcState.BOOKED, EtcState.BAD_DEBT}),
+    EtcState.REJECTED: frozenset(),
+    EtcState.BAD_DEBT: frozenset(),
+}
+
+# Each of these would be disputed by the centre, or means that the amount itself is in doubt (validation rules 2, 3, 7, 11
+# and 14 of the Jiangsu back end). Codes of parking_core.lane_checks; all others flag and route, and do not block.
+BLOCKING: Final = frozenset(
+    {
+        "tac_form",
+        "amount_range",
+        "card_length",
+        "balance_mismatch",
+        "site_inactive",
+        "terminal_missing",
+        "completion_amount",
+    }
+)
+TERMINAL_MISSING: Final = "terminal_missing"  # money without (terminal, serial): kept under the lane's record number
+COMPLETION_AMOUNT: Final = "completion_amount"  # the late reply names another amount than the lane's record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcTransaction:
+    """Money that a lane took from a card, once a (terminal, serial)."""
+
+    terminal_no: str
+    terminal_serial: str
+    event_id: int
+    device_id: int
+    lot_id: int
+    amount_fen: int
+    occurred_at: datetime
+    tac: str | None
+    state: EtcState
+    reasons: tuple[str, ...] = ()
+    id: int = 0  # 0: not stored yet
+    lot: str = ""  # code of its visit's lot; of its lane's while there is no visit
+    visit_id: int | None = None  # None: not booked yet
+    completion_event_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`<terminal>:<serial>`, as in the keys of its entries and differences."""
+        return f"{self.terminal_no}:{self.terminal_serial}"
+
+
+def may_become(before: EtcState, after: EtcState) -> bool:
+    """Whether the life cycle allows the change."""
+    return after in CHANGES[before]
+
+
+def transaction_of(event: LaneEvent) -> EtcTransaction | None:
+    """The transaction that an exit reports; None: no money was taken from a card.
+
+    Money without terminal or serial is not lost: it is held under the lane's own record number.
+    """
+    etc = event.etc
+    if event.kind is not LaneEventKind.EXIT or etc is None or not etc.amount_fen or etc.amount_fen < 0:
+        return None
+    reasons = {flag for flag in event.flags if flag in BLOCKING}
+    terminal_no, terminal_serial = etc.terminal_no, etc.terminal_serial
+    if not terminal_no or not terminal_serial:
+        reasons.add(TERMINAL_MISSING)
+        terminal_no, terminal_serial = f"lane-{event.device_id}", f"record-{event.record_no}"
+    tac = etc.tac or None
+    complete_state = EtcState.READY if tac else EtcState.AWAITING_TAC
+    return EtcTransaction(
+        terminal_no=terminal_no,
+        terminal_serial=terminal_serial,
+        event_id=event.id,
+        device_id=event.device_id,
+        lot_id=event.lot_id,
+        amount_fen=etc.amount_fen,
+        occurred_at=event.occurred_at,
+        tac=tac,
+        state=EtcState.HELD if reasons else complete_state,
+        reasons=tuple(sorted(reasons)),
+    )
+
+
+class Completion(StrEnum):
+    """What a completion does to its transaction."""
+
+    COMPLETED = "completed"
+    HELD = "held"  # it brings the TAC, and a doubt
+    KNOWN = "known"  # says what is known already
+    DIFFERS = "differs"  # says otherwise, or nothing: the first counts, and a person looks
+
+
+def complete(transaction: EtcTransaction, completion: LaneEvent) -> tuple[Completion, EtcTransaction]:
+    """What a completion event does: the money is never taken again, only the TAC is added.
+
+    A held transaction stays held when its TAC comes; one that was rejected or lost is not revived by a late reply.
+    """
+    etc = completion.etc
+    tac = (etc.tac or None) if etc else None
+    if etc is None or tac is None:
+        return Completion.DIFFERS, transaction
+    if transaction.tac is not None:
+        same = transaction.tac.upper() == tac.upper() and etc.amount_fen in (None, transaction.amount_fen)
+        return (Completion.KNOWN if same else Completion.DIFFERS), transaction
+    if transaction.state not in {EtcState.AWAITING_TAC, EtcState.HELD}:
+        return Completion.DIFFERS, transaction
+    doubts = {flag for flag in completion.flags if flag in BLOCKING}
+    if etc.amount_fen not in (None, transaction.amount_fen):
+        doubts.add(COMPLETION_AMOUNT)
+    held = bool(doubts) or transaction.state is EtcState.HELD
+    after = replace(
+        transaction,
+        tac=tac,
+        completion_event_id=completion.id,
+        state=EtcState.HELD if held else EtcState.READY,
+        reasons=tuple(sorted({*transaction.reasons, *doubts})),
+    )
+    return (Completion.HELD if held else Completion.COMPLETED), after
