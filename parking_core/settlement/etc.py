@@ -14,6 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from parking_core.lane_checks import HOLDING, Check
 from parking_core.lanes import LaneEventKind
 
 if TYPE_CHECKING:
@@ -49,21 +50,14 @@ CHANGES: Final[Mapping[EtcState, frozenset[EtcState]]] = {
     EtcState.BAD_DEBT: frozenset(),
 }
 
-# Each of these would be disputed by the centre, or means that the amount itself is in doubt (validation rules 2, 3, 7, 11
-# and 14 of the Jiangsu back end). Codes of parking_core.lane_checks; all others flag and route, and do not block.
-BLOCKING: Final = frozenset(
-    {
-        "tac_form",
-        "amount_range",
-        "card_length",
-        "balance_mismatch",
-        "site_inactive",
-        "terminal_missing",
-        "completion_amount",
-    }
-)
 TERMINAL_MISSING: Final = "terminal_missing"  # money without (terminal, serial): kept under the lane's record number
 COMPLETION_AMOUNT: Final = "completion_amount"  # the late reply names another amount than the lane's record
+
+# What holds money back: the centre would dispute it, or the amount itself is in doubt. Plates that disagree do not: the
+# card was charged all the same, and a camera misreads every hundredth plate.
+BLOCKING: Final[frozenset[str]] = (HOLDING - {Check.OBU_CARD_PLATES}) | {TERMINAL_MISSING, COMPLETION_AMOUNT}
+# What is told to a person, held back or not. The other checks say how well a lane reads, not what becomes of money.
+ROUTED: Final[frozenset[str]] = BLOCKING | {Check.OBU_CARD_PLATES, Check.CAMERA_ETC_PLATES, Check.LIST_VERSION_OLD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from parking_core.reconciliation import Difference
+    from parking_core.reconciliation import Difference, DifferenceName
 
 # Found again: its figures move on while it is open; one that was ended stays ended.
 _OPEN = """
@@ -27,6 +27,17 @@ WHERE differences.state = 'open'
 _END = """
 UPDATE differences SET state = %(state)s, ended_at = clock_timestamp(), explanation = %(explanation)s
 WHERE key = ANY(%(keys)s) AND state = ANY(%(from)s)
+"""
+
+_END_OF_VISITS = """
+UPDATE differences SET state = %(state)s, ended_at = clock_timestamp(), explanation = %(explanation)s
+WHERE visit_id = ANY(%(visits)s) AND name = ANY(%(names)s) AND state = ANY(%(from)s)
+"""
+
+_PLACE = """
+UPDATE differences d SET visit_id = p.visit_id
+FROM unnest(%s::bigint[], %s::bigint[]) AS p (event_id, visit_id)
+WHERE d.event_id = p.event_id AND d.channel = 'etc' AND d.visit_id IS DISTINCT FROM p.visit_id
 """
 
 
@@ -64,3 +75,33 @@ def end(connection: Connection[Any], keys: Sequence[str], state: DifferenceState
         _END, {"keys": list(keys), "state": state.value, "from": allowed, "explanation": explanation}
     )
     return cursor.rowcount
+
+
+def end_of_visits(
+    connection: Connection[Any],
+    visit_ids: Sequence[int],
+    names: Sequence[DifferenceName],
+    state: DifferenceState,
+    explanation: str,
+) -> int:
+    """Ends the differences of visits that have one of these names; gives how many were ended."""
+    if not visit_ids:
+        return 0
+    allowed = [before.value for before, after in CHANGES.items() if state in after]
+    cursor = connection.execute(
+        _END_OF_VISITS,
+        {
+            "visits": list(visit_ids),
+            "names": [name.value for name in names],
+            "state": state.value,
+            "from": allowed,
+            "explanation": explanation,
+        },
+    )
+    return cursor.rowcount
+
+
+def place_in_visits(connection: Connection[Any], pairs: Sequence[tuple[int, int]]) -> None:
+    """Says of which visit the differences about ETC money are, by lane event and visit: pairing comes after them."""
+    if pairs:
+        connection.execute(_PLACE, [list(column) for column in zip(*pairs, strict=True)])

@@ -22,6 +22,8 @@ CREATE TABLE differences (
 );
 CREATE INDEX differences_day ON differences (day);
 CREATE INDEX differences_open ON differences (owner, day) WHERE state = 'open';
+CREATE INDEX differences_visit ON differences (visit_id);
+CREATE INDEX differences_event ON differences (event_id);
 
 CREATE TABLE acquirer_bills (
     acquirer text NOT NULL,

@@ -41,6 +41,8 @@ differences = Table(
     moment("found_at", server_default=func.clock_timestamp()),
     moment("ended_at", nullable=True),
     Column("explanation", Text),
+    Index("differences_visit", "visit_id"),
+    Index("differences_event", "event_id"),
     Index("differences_day", "day"),
     Index("differences_open", "owner", "day", postgresql_where=text("(state = 'open'::text)")),
 )
