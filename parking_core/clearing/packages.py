@@ -1,10 +1,10 @@
 """Packages of transactions: when one is made, how it reads, what becomes of it by the centre's answers (pure).
 
     packed ──► sent ──► accepted ──► booked      result 1, or 5: the centre has it already
-       ▲         │          ▲
-       └─────────┤          └─ bookkeeping may overtake the response: sent ──► booked
-    result 2, 7  └──► refused                    result 3, 4, 8: its records go again in two halves under new numbers;
-                                                 6, or a single record: its records wait for a person
+       ▲        │ │ └───────────────────▲        bookkeeping overtakes the response
+       └────────┘ │                              result 2, 7: a setting of one side is wrong, the same package later
+                  ├──► refused                   result 3, 4, 8: its records go again in halves under new numbers
+                  └──► held ──► refused          result 6, or a single record: a person sends it again, or gives it up
 
 A number that was refused is dead on both sides: what it held comes under other numbers.
 """
@@ -40,6 +40,7 @@ class PackageState(StrEnum):
     PACKED = "packed"  # to be sent
     SENT = "sent"  # sent at least once; whether it arrived is not known
     ACCEPTED = "accepted"
+    HELD = "held"  # refused, and its records wait in it for a person
     REFUSED = "refused"  # final; its records are elsewhere
     BOOKED = "booked"  # final; disputed records are settled one by one
 
@@ -47,8 +48,9 @@ class PackageState(StrEnum):
 CHANGES: Final[Mapping[PackageState, frozenset[PackageState]]] = {
     PackageState.PACKED: frozenset({PackageState.SENT}),
     PackageState.SENT: frozenset(
-        {PackageState.PACKED, PackageState.ACCEPTED, PackageState.REFUSED, PackageState.BOOKED}
+        {PackageState.PACKED, PackageState.ACCEPTED, PackageState.HELD, PackageState.REFUSED, PackageState.BOOKED}
     ),
+    PackageState.HELD: frozenset({PackageState.REFUSED}),
     PackageState.ACCEPTED: frozenset({PackageState.BOOKED}),
     PackageState.REFUSED: frozenset(),
     PackageState.BOOKED: frozenset(),

@@ -39,8 +39,10 @@ CREATE TABLE clearing_totals (
     amount_fen bigint NOT NULL,
     packages bigint[] NOT NULL DEFAULT '{}',  -- that the centre counts to the day
     files bigint[] NOT NULL DEFAULT '{}',     -- of dispute decisions
+    version integer NOT NULL DEFAULT 1,       -- a corrected total is one more
     received_at timestamptz NOT NULL
 );
+CREATE INDEX etc_transactions_clearing_day ON etc_transactions (clearing_day) WHERE clearing_day IS NOT NULL;
 
 CREATE TABLE status_lists (
     version text PRIMARY KEY,           -- sorts by time

@@ -71,6 +71,7 @@ clearing_totals = Table(
     Column("amount_fen", BigInteger, nullable=False),
     Column("packages", ARRAY(BigInteger), nullable=False, server_default="{}"),
     Column("files", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("version", Integer, nullable=False, server_default="1"),
     moment("received_at"),
 )
 

@@ -119,6 +119,7 @@ etc_transactions = Table(
         ),
     ),
     Index("etc_transactions_visit", "visit_id"),
+    Index("etc_transactions_clearing_day", "clearing_day", postgresql_where=text("(clearing_day IS NOT NULL)")),
 )
 
 lane_counts = Table(
