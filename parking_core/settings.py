@@ -38,6 +38,7 @@ _ISO_DURATION = re.compile(
     r"(?P<sign>[+-]?)p(?:(?P<d>\d+)d)?(?:t(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?)?",
     re.ASCII,
 )
+_ACQUIRER_CODE = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)
 _BETWEEN_BOUNDS = re.compile(r"\s*(?:\.\.|,|/|:|;|\bto\b)\s*", re.ASCII)
 
 
@@ -85,6 +86,45 @@ def _duration_us(bound: str, whole: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AcquirerSettings:
+    """The acquirer of QR payments. Without all of them nobody pays by QR code; the code has a default."""
+
+    code: str = "acq"  # names him in the journal and in the address of his notices
+    url: str = ""
+    key_file: str = ""  # our private key, PEM
+    public_key_file: str = ""  # his public key, or keys, PEM
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> AcquirerSettings:
+        """`PARKING_ACQUIRER`, `PARKING_ACQUIRER_URL`, `..._KEY_FILE`, `..._PUBLIC_KEY_FILE`.
+
+        Raises:
+            SettingsError: the code or the address cannot be read.
+        """
+        code = environ.get("PARKING_ACQUIRER") or cls.code
+        if not _ACQUIRER_CODE.fullmatch(code):
+            raise SettingsError(f"PARKING_ACQUIRER is {code!r}; give up to 32 small letters, digits, - or _.")
+        url = environ.get("PARKING_ACQUIRER_URL", "")
+        if url:
+            _check_url("PARKING_ACQUIRER_URL", url, ("https", "http"))
+        return cls(
+            code=code,
+            url=url.rstrip("/"),
+            key_file=environ.get("PARKING_ACQUIRER_KEY_FILE", ""),
+            public_key_file=environ.get("PARKING_ACQUIRER_PUBLIC_KEY_FILE", ""),
+        )
+
+    def missing(self) -> tuple[str, ...]:
+        """The settings that QR payments still lack; empty: they are offered."""
+        given = {
+            "PARKING_ACQUIRER_URL": self.url,
+            "PARKING_ACQUIRER_KEY_FILE": self.key_file,
+            "PARKING_ACQUIRER_PUBLIC_KEY_FILE": self.public_key_file,
+        }
+        return tuple(name for name, value in given.items() if not value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a process needs to know to run. URLs are complete, credentials included."""
 
@@ -98,6 +138,7 @@ class Settings:
     metrics_port: int = 0  # 0: no metrics listener (the API serves its own at /metrics)
     time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
+    acquirer: AcquirerSettings = AcquirerSettings()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **provided: str) -> Settings:
@@ -124,6 +165,7 @@ class Settings:
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
             time_zone=_time_zone(environ.get("PARKING_TIME_ZONE") or cls.time_zone),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
+            acquirer=AcquirerSettings.from_environ(environ),
         )
 
 
