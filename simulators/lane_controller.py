@@ -1,0 +1,192 @@
+"""A simulated lane controller: reports records in order, asks for fees, and obeys commands, each once.
+
+    passage ─► new_record (numbered, durable) ─► outbox ─► PUBLISH QoS 1 ─► PUBACK ─► sent
+    command ─► known id? answer again : deadline passed? refuse : execute ─► command/ack
+                                                         └─► fee_answer wakes the passage that waits for it
+
+While the broker is away records wait in the memory, and the lane computes by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from parking_core.broker_url import Broker
+from parking_core.topics import Kind, device_topic
+
+if TYPE_CHECKING:
+    from simulators.lane_memory import LaneMemory
+
+FEE_PATIENCE_S: Final = 1.0  # then the lane computes by its cached tariff
+_SESSION_EXPIRY_S: Final = 86_400
+_BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 2.0
+_PUBLISH_PATIENCE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneName:
+    """Which lane."""
+
+    lot: str
+    code: str
+
+
+class LaneController:
+    """One lane, with one broker connection.
+
+    Args:
+        name: lot and lane; the topics are made of them.
+        url: broker, with a credential that may speak for this lane.
+        memory: what survives a restart.
+    """
+
+    def __init__(self, name: LaneName, url: str, memory: LaneMemory) -> None:
+        self.name = name
+        self.memory = memory
+        self.gate_openings = 0
+        self.executed: list[str] = []  # ids of commands in the order of execution, this start only
+        self.answered_again = 0
+        self.connected = asyncio.Event()
+        self.gate_opened = asyncio.Condition()
+        self._broker = Broker.from_url(url)
+        self._fee_answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._more = asyncio.Event()
+
+    async def run(self) -> None:
+        """Stays connected until it is cancelled."""
+        wait_s = _BACKOFF_FIRST_S
+        while True:
+            try:
+                await self._session()
+            except* aiomqtt.MqttError:
+                wait_s = min(wait_s * 2, _BACKOFF_LAST_S)
+            finally:
+                self.connected.clear()
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+
+    def report(self, event: str, at: datetime, **fields: object) -> int:
+        """Numbers a record and hands it to the outbox; gives its number. `fields` are the wire's, None left out."""
+        said = {name: value for name, value in fields.items() if value is not None}
+        record = self.memory.new_record({"event": event, "at": at.isoformat(), **said})
+        self._more.set()
+        return int(record["record_no"])
+
+    async def ask_fee(self, at: datetime, **fields: object) -> dict[str, Any] | None:
+        """What the platform says is to be paid, or None when it does not answer within a second."""
+        record_no = self.report("fee_request", at, **fields)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._fee_answers[record_no] = answer
+        try:
+            async with asyncio.timeout(FEE_PATIENCE_S):
+                await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._fee_answers[record_no]
+        return answer.result()
+
+    async def opened(self, patience_s: float) -> bool:
+        """Waits until a command raises the barrier; False when none does."""
+        before = self.gate_openings
+        async with self.gate_opened:
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self.gate_opened.wait_for(lambda: self.gate_openings > before)
+            except TimeoutError:
+                return False
+        return True
+
+    async def _session(self) -> None:
+        async with self._new_client() as client, asyncio.TaskGroup() as tasks:
+            await client.subscribe(self._topic(Kind.COMMAND), qos=1)
+            await client.publish(self._topic(Kind.STATUS), b"online", qos=1, retain=True)
+            self.connected.set()
+            outbox = tasks.create_task(self._send(client))
+            try:
+                async for message in client.messages:
+                    if isinstance(message.payload, bytes):
+                        await self._obey(client, message.payload)
+            finally:
+                outbox.cancel()
+
+    def _new_client(self) -> aiomqtt.Client:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types no constructor
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        broker = self._broker
+        return aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=None if broker.password is None else broker.password.decode(),
+            identifier=f"lane-{self.name.code}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=False,  # commands wait at the broker until they expire
+            properties=properties,
+            will=aiomqtt.Will(self._topic(Kind.STATUS), b"offline", qos=1, retain=True),
+            tls_context=broker.tls,
+            timeout=_PUBLISH_PATIENCE_S,
+        )
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        """The outbox: one record after the other, in the order of their numbers."""
+        while True:
+            self._more.clear()
+            for record_no, record in list(self.memory.unsent.items()):
+                await client.publish(self._topic(Kind.LANE), _json(record), qos=1)
+                self.memory.sent(record_no)
+            if not self.memory.unsent:
+                await self._more.wait()
+
+    async def _obey(self, client: aiomqtt.Client, payload: bytes) -> None:
+        command = json.loads(payload)
+        command_id = str(command["id"])
+        answer = self.memory.answer_of(command_id)
+        if answer is None:
+            self.memory.begin(command_id)
+            answer = self._execute(command)
+            self.memory.end(command_id, answer)
+            self.executed.append(command_id)
+            async with self.gate_opened:
+                self.gate_opened.notify_all()
+        else:
+            self.answered_again += 1
+        ack = {"id": command_id, "at": datetime.now(UTC).isoformat(), **answer}
+        await client.publish(self._topic(Kind.COMMAND_ACK), _json(ack), qos=1)
+
+    def _execute(self, command: dict[str, Any]) -> dict[str, Any]:
+        if datetime.fromisoformat(command["deadline"]) <= datetime.now(UTC):
+            return {"result": "refused", "reason": "too_late"}
+        body = command["body"]
+        match command["kind"]:
+            case "fee_answer":
+                waiting = self._fee_answers.get(body["record_no"])
+                if waiting is None or waiting.done():
+                    return {"result": "refused", "reason": "nobody_waits"}  # the lane has computed by itself
+                waiting.set_result(body)
+            case "open_gate":
+                self.gate_openings += 1
+                if body.get("reason") == "manual":
+                    self.report("manual_open", datetime.now(UTC), source="manual")
+            case "status_list":
+                self.memory.keep_status_list(body)
+            case "tariff":
+                self.memory.keep_tariffs(body)
+            case _:
+                return {"result": "unknown"}
+        return {"result": "done"}
+
+    def _topic(self, kind: Kind) -> str:
+        return device_topic(self.name.lot, self.name.code, kind)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
