@@ -30,13 +30,12 @@ SELECT vehicle, min(at) FROM since GROUP BY vehicle
 
 _PASSAGE = """
        event.id, event.lot_id, event.device_id, event.record_no, event.event, lane.direction, event.occurred_at,
-       CASE WHEN event.terminal_serial IS NOT NULL THEN event.amount_fen END,
+       CASE WHEN event.event = 'exit' AND event.amount_fen > 0 THEN event.amount_fen END,
        event.event = 'exit' AND EXISTS (
            SELECT FROM lane_events other
            WHERE other.device_id = event.device_id AND other.event = 'exit' AND other.vehicle <> event.vehicle
              AND other.occurred_at BETWEEN event.occurred_at - %(tailgate)s AND event.occurred_at
-             AND (other.occurred_at, other.record_no) < (event.occurred_at, event.record_no)),
-       'entry_after_exit' = ANY(event.flags)
+             AND (other.occurred_at, other.record_no) < (event.occurred_at, event.record_no))
 """
 
 # Passages of vehicles: of the events' own vehicle, and of the one that a correction names instead. A barrier opened by
@@ -141,7 +140,7 @@ def passages(
     parameters = {"vehicles": list(begins), "since": list(begins.values()), "tailgate": tailgate}
     with connection.cursor(binary=True) as cursor:
         for vehicle, color, vehicle_class, corrected, *facts in cursor.execute(_PASSAGES, parameters):
-            event_id, lot_id, device_id, record_no, kind, direction, at, amount, close_behind, entry_after_exit = facts
+            event_id, lot_id, device_id, record_no, kind, direction, at, amount, close_behind = facts
             found[vehicle].append(
                 Passage(
                     event_id=event_id,
@@ -153,7 +152,6 @@ def passages(
                     manual=kind == "manual_open",
                     amount_fen=amount,
                     close_behind=close_behind,
-                    entry_after_exit=entry_after_exit,
                     corrected=corrected,
                     plate_color=color,
                     vehicle_class=vehicle_class,

@@ -44,7 +44,7 @@ class Oddity(StrEnum):
     TAILGATED = "tailgated"  # left close behind another vehicle, without a transaction of its own
     STAYS_DAYS = "stays_days"
     CLOCK_SKEW = "clock_skew"  # the exit lane's clock is behind the entry lane's
-    ENTRY_AFTER_EXIT = "entry_after_exit"  # the exit lane itself names an entry after its exit
+    ENTRY_AFTER_EXIT = "entry_after_exit"  # an exit without entry, and an entry minutes after it: a clock is wrong
     PLATE_CORRECTED = "plate_corrected"
     MANUAL = "manual"  # a barrier was opened by hand for it
 
@@ -67,6 +67,9 @@ class Policy:
     skew: timedelta = timedelta(seconds=120)
     """An exit so long before the entry, at another lane of the lot, is one stay of length zero: lanes keep time by NTP
     once an hour at best, and the pilot's own records differ by seconds to two minutes. Longer: two odd visits."""
+    clock_error: timedelta = timedelta(minutes=10)
+    """An exit without an entry, and an entry at another lane of the lot so soon after it, are two odd visits, the first
+    named `entry_after_exit`: more likely a wrong clock than a vehicle that came back."""
     longest_stay: timedelta = timedelta(days=15)
     """Without an exit for so long the vehicle left unseen: the longest holiday (nine days) with leave around it is
     shorter. A later exit does not pair with so old an entry."""
@@ -79,7 +82,7 @@ class Policy:
     @property
     def slack(self) -> timedelta:
         """How far a passage may influence what the ones around it mean, beside a stay that is open."""
-        return max(self.repeat, self.skew)
+        return max(self.repeat, self.skew, self.clock_error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,6 @@ class Passage:
     manual: bool = False
     amount_fen: int | None = None  # what the lane charged with it; None: no transaction
     close_behind: bool = False  # another vehicle left through the lane within Policy.tailgate before
-    entry_after_exit: bool = False
     corrected: bool = False  # by a correction record
     plate_color: str | None = None
     vehicle_class: int | None = None

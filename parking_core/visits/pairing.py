@@ -7,7 +7,7 @@ it need not be read again.
 
     entry   inside already, just read  -> the same visit, re_entry
             inside already             -> that visit has missing_exit; a new one opens
-            just left, at another lane -> the exit's clock is behind: one stay of length zero, clock_skew
+            just left, never entered   -> the exit's clock is behind: one stay of length zero, clock_skew
             inside another lot         -> a new one opens; that visit has missing_exit, seen_elsewhere
     exit    inside                     -> closes, also a visit that was given up for what was seen elsewhere
             just left                  -> the same visit, repeated_exit
@@ -24,7 +24,7 @@ from parking_core.visits.facts import Direction, Oddity, Passage, Policy, VisitD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 
 @dataclass(slots=True)
@@ -44,8 +44,6 @@ class _Stay:
             self.reasons.add(Oddity.MANUAL)
         if passage.corrected:
             self.reasons.add(Oddity.PLATE_CORRECTED)
-        if passage.entry_after_exit:
-            self.reasons.add(Oddity.ENTRY_AFTER_EXIT)
 
 
 def in_order(passages: Iterable[Passage]) -> list[Passage]:
@@ -107,26 +105,27 @@ class _Scan:
                 return
             self._settle(passage.lot_id, stay, passage.at)
         gone = self._left.get(passage.lot_id)
-        if gone is not None and self._is_skewed(gone, passage):
+        lead = self._exit_before(gone, passage)
+        if gone is not None and lead is not None and lead <= self._policy.skew:
             gone.entry = passage
             gone.add(passage)
             gone.reasons.discard(Oddity.MISSING_ENTRY)
             gone.reasons.add(Oddity.CLOCK_SKEW)
             _part(gone)
         else:
+            if gone is not None and lead is not None and lead <= self._policy.clock_error:
+                gone.reasons.add(Oddity.ENTRY_AFTER_EXIT)
             new = _Stay(passage.lot_id, entry=passage)
             new.add(passage)
             self.stays.append(new)
             self._inside[passage.lot_id] = new
         self._seen_in(passage.lot_id)
 
-    def _is_skewed(self, gone: _Stay, entry: Passage) -> bool:
-        return (
-            gone.entry is None
-            and gone.exit is not None
-            and gone.exit.device_id != entry.device_id  # one lane's clock does not run backwards
-            and entry.at - gone.exit.at <= self._policy.skew
-        )
+    def _exit_before(self, gone: _Stay | None, entry: Passage) -> timedelta | None:
+        """How long before an entry another lane saw the vehicle leave that nobody had seen enter; None: none did."""
+        if gone is None or gone.entry is not None or gone.exit is None or gone.exit.device_id == entry.device_id:
+            return None
+        return entry.at - gone.exit.at
 
     def _seen_in(self, lot_id: int) -> None:
         """An entry elsewhere: it has left the other lots unseen, unless an exit there still tells otherwise."""
