@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from parking_core.lanes import LaneEventKind
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
 from parking_core.settlement import etc, postings
-from parking_core.settlement.etc import Completion, EtcState, EtcTransaction
+from parking_core.settlement.etc import Completion, EtcState, EtcTransaction, TacReply
 from parking_core.store import charges, differences, etc_transactions, journal
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from parking_core.lanes import LaneEvent
+    from parking_core.lanes import LaneEvent, LaneRepeat
     from parking_core.settlement import Entry
 
 
@@ -39,22 +39,28 @@ class SettledTransactions:
 
 
 def settle_transactions(
-    connection: Connection[Any], events: Sequence[LaneEvent], now: datetime, *, zone: ZoneInfo
+    connection: Connection[Any],
+    events: Sequence[LaneEvent],
+    now: datetime,
+    *,
+    zone: ZoneInfo,
+    repeats: Sequence[LaneRepeat] = (),
 ) -> SettledTransactions:
-    """Keeps the money of exits once a (terminal, serial), and applies completions, whichever of the two comes first.
+    """Keeps the money of exits once a (terminal, serial), and applies late TACs, whichever of the two comes first.
 
     A transaction that has its visit is booked at once; a new one when `attach_visits` names its visit. Failed checks and
-    completions that contradict each other become differences.
+    replies that contradict each other become differences.
     """
     wanted = [one for one in map(etc.transaction_of, events) if one is not None]
     new = etc_transactions.insert_new(connection, wanted)
-    arrived = [event for event in events if event.kind is LaneEventKind.COMPLETION]
-    early = etc_transactions.early_completions(connection, [one.event_id for one in new])
-    completions = list({event.id: event for event in (*early, *arrived)}.values())
-    before, after, found = _complete(connection, completions, zone)
-    etc_transactions.update(connection, before, after)
-    journal.book(connection, _entries_of_completions(before, after, completions))
-    completed = [one for one in after if one.state is EtcState.READY]
+    replies = _replies(connection, events, repeats, new)
+    before, after, found = _complete(connection, replies, zone)
+    etc_transactions.update(connection, [one for one, _ in before], after)
+    changes = (
+        postings.etc_changed(one, other.state, reply.occurred_at, {"reply": reply.name})
+        for (one, reply), other in zip(before, after, strict=True)
+    )
+    journal.book(connection, [entry for entry in changes if entry is not None])
     differences.end(
         connection,
         [f"tac_missing:{one.name}" for one in after],
@@ -62,44 +68,57 @@ def settle_transactions(
         f"The TAC came; seen at {now.isoformat(timespec='seconds')}.",
     )
     latest = {one.id: one for one in (*new, *after)}
-    stored = tuple(latest[one.id] for one in new)
     found += _failed_checks(events, {one.event_id: one for one in (*wanted, *latest.values())}, zone)
     differences.open_all(connection, found)
-    return SettledTransactions(stored, tuple(completed), tuple(found))
+    return SettledTransactions(
+        tuple(latest[one.id] for one in new),
+        tuple(one for one in after if one.state is EtcState.READY),
+        tuple(found),
+    )
+
+
+def _replies(
+    connection: Connection[Any],
+    events: Sequence[LaneEvent],
+    repeats: Sequence[LaneRepeat],
+    new: Sequence[EtcTransaction],
+) -> list[tuple[int, TacReply]]:
+    """Replies with the id of the transaction they mean, each once, in the order of receipt.
+
+    One whose exit has not come yet is left out: the exit will look for it.
+    """
+    by_exit = {one.event_id: one.id for one in new}
+    early = etc_transactions.early_replies(connection, list(by_exit))
+    arrived = [event for event in events if event.kind is LaneEventKind.COMPLETION]
+    meant = etc_transactions.meant_by(connection, arrived)
+    again = [(one.event_id, reply) for one in repeats if (reply := etc.reply_of_repeat(one)) is not None]
+    repeated = etc_transactions.of_events(connection, sorted({event_id for event_id, _ in again}))
+    found = {reply.name: (by_exit[exit_id], reply) for exit_id, reply in early}
+    found |= {
+        f"event:{event.id}": (meant[event.id], etc.reply_of_event(event)) for event in arrived if event.id in meant
+    }
+    found |= {reply.name: (repeated[event_id].id, reply) for event_id, reply in again if event_id in repeated}
+    return sorted(found.values(), key=lambda one: (one[1].received_at, one[1].name))
 
 
 def _complete(
-    connection: Connection[Any], completions: Sequence[LaneEvent], zone: ZoneInfo
-) -> tuple[list[EtcTransaction], list[EtcTransaction], list[Difference]]:
-    """Transactions before and after their completions, and what contradicts."""
-    meant = etc_transactions.meant_by(connection, completions)
-    known = {one.id: one for one in etc_transactions.by_ids(connection, sorted(set(meant.values())))}
+    connection: Connection[Any], replies: Sequence[tuple[int, TacReply]], zone: ZoneInfo
+) -> tuple[list[tuple[EtcTransaction, TacReply]], list[EtcTransaction], list[Difference]]:
+    """Transactions before (with the reply that changes each) and after, and what contradicts."""
+    known = {one.id: one for one in etc_transactions.by_ids(connection, sorted({number for number, _ in replies}))}
     current = dict(known)
+    changed: dict[int, TacReply] = {}
     found = []
-    for event in sorted(completions, key=lambda one: one.id):
-        if event.id not in meant:
-            continue  # its exit has not come yet, and will look for it
-        transaction = current[meant[event.id]]
-        outcome, current[transaction.id] = etc.complete(transaction, event)
+    for number, reply in replies:
+        before = current[number]
+        outcome, current[number] = etc.complete(before, reply)
+        if current[number] != before:
+            changed[number] = reply  # once: a transaction takes one TAC
         if outcome is Completion.DIFFERS:
-            found.append(_contradiction(transaction, event, zone))
+            found.append(_contradiction(before, reply, zone))
         elif outcome is Completion.HELD:
-            found.append(_held(current[transaction.id], zone))
-    changed = [number for number, one in current.items() if one != known[number]]
-    return [known[number] for number in changed], [current[number] for number in changed], found
-
-
-def _entries_of_completions(
-    before: Sequence[EtcTransaction], after: Sequence[EtcTransaction], completions: Sequence[LaneEvent]
-) -> list[Entry]:
-    at = {event.id: event.occurred_at for event in completions}
-    entries = (
-        postings.etc_changed(
-            one, other.state, at[other.completion_event_id or 0], {"completion_event_id": other.completion_event_id}
-        )
-        for one, other in zip(before, after, strict=True)
-    )
-    return [entry for entry in entries if entry is not None]
+            found.append(_held(current[number], zone))
+    return [(known[number], reply) for number, reply in changed.items()], [current[number] for number in changed], found
 
 
 def _failed_checks(
@@ -142,19 +161,18 @@ def _held(transaction: EtcTransaction, zone: ZoneInfo, flags: Sequence[str] = ()
     )
 
 
-def _contradiction(transaction: EtcTransaction, event: LaneEvent, zone: ZoneInfo) -> Difference:
-    tac = event.etc.tac if event.etc else None
+def _contradiction(transaction: EtcTransaction, reply: TacReply, zone: ZoneInfo) -> Difference:
     return _difference(
         transaction,
-        f"completion_differs:{transaction.name}:{event.id}",
+        f"completion_differs:{transaction.name}:{reply.name}",
         DifferenceName.COMPLETION_DIFFERS,
         zone,
         detail={
             "state": transaction.state.value,
-            "completion_event_id": event.id,
+            "reply": reply.name,
             "tac": transaction.tac,
-            "completion_tac": tac,
-            "completion_amount_fen": event.etc.amount_fen if event.etc else None,
+            "reply_tac": reply.tac,
+            "reply_amount_fen": reply.amount_fen,
         },
     )
 

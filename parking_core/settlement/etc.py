@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from parking_core.lane_checks import HOLDING, Check
-from parking_core.lanes import LaneEventKind
+from parking_core.lanes import LaneEventKind, RepeatReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from parking_core.lanes import LaneEvent
+    from parking_core.lanes import LaneEvent, LaneRepeat
 
 TAC_PATIENCE: Final = timedelta(days=7)  # a lane fetches a lost TAC again within its day; a week covers an outage
 
@@ -119,8 +119,52 @@ def transaction_of(event: LaneEvent) -> EtcTransaction | None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TacReply:
+    """A reply with a TAC that came apart from its exit: a completion, or the same transaction reported again."""
+
+    name: str  # "event:<id>" or "repeat:<id>"
+    event_id: int | None  # of the completion; None: a repeat, which is not in the ledger of events
+    occurred_at: datetime
+    received_at: datetime
+    tac: str | None
+    amount_fen: int | None
+    flags: tuple[str, ...] = ()
+
+
+def reply_of_event(completion: LaneEvent) -> TacReply:
+    """What a completion event says."""
+    etc = completion.etc
+    return TacReply(
+        name=f"event:{completion.id}",
+        event_id=completion.id,
+        occurred_at=completion.occurred_at,
+        received_at=completion.received_at,
+        tac=etc.tac if etc else None,
+        amount_fen=etc.amount_fen if etc else None,
+        flags=completion.flags,
+    )
+
+
+def reply_of_repeat(repeat: LaneRepeat) -> TacReply | None:
+    """What a repeated report says of its transaction; None: nothing that counts.
+
+    One record number with two contents may be about two transactions: its TAC is not taken.
+    """
+    if repeat.reason is not RepeatReason.TRANSACTION_REPEATED or not repeat.tac:
+        return None
+    return TacReply(
+        name=f"repeat:{repeat.id}",
+        event_id=None,
+        occurred_at=repeat.received_at,
+        received_at=repeat.received_at,
+        tac=repeat.tac,
+        amount_fen=repeat.amount_fen,
+    )
+
+
 class Completion(StrEnum):
-    """What a completion does to its transaction."""
+    """What a late reply does to its transaction."""
 
     COMPLETED = "completed"
     HELD = "held"  # it brings the TAC, and a doubt
@@ -128,28 +172,28 @@ class Completion(StrEnum):
     DIFFERS = "differs"  # says otherwise, or nothing: the first counts, and a person looks
 
 
-def complete(transaction: EtcTransaction, completion: LaneEvent) -> tuple[Completion, EtcTransaction]:
-    """What a completion event does: the money is never taken again, only the TAC is added.
+def complete(transaction: EtcTransaction, reply: TacReply) -> tuple[Completion, EtcTransaction]:
+    """What a late reply does: the money is never taken again, only the TAC is added.
 
     A held transaction stays held when its TAC comes; one that was rejected or lost is not revived by a late reply.
     """
-    etc = completion.etc
-    tac = (etc.tac or None) if etc else None
-    if etc is None or tac is None:
+    tac = reply.tac or None
+    same_amount = reply.amount_fen in (None, transaction.amount_fen)
+    if tac is None:
         return Completion.DIFFERS, transaction
     if transaction.tac is not None:
-        same = transaction.tac.upper() == tac.upper() and etc.amount_fen in (None, transaction.amount_fen)
+        same = transaction.tac.upper() == tac.upper() and same_amount
         return (Completion.KNOWN if same else Completion.DIFFERS), transaction
     if transaction.state not in {EtcState.AWAITING_TAC, EtcState.HELD}:
         return Completion.DIFFERS, transaction
-    doubts = {flag for flag in completion.flags if flag in BLOCKING}
-    if etc.amount_fen not in (None, transaction.amount_fen):
+    doubts = {flag for flag in reply.flags if flag in BLOCKING}
+    if not same_amount:
         doubts.add(COMPLETION_AMOUNT)
     held = bool(doubts) or transaction.state is EtcState.HELD
     after = replace(
         transaction,
         tac=tac,
-        completion_event_id=completion.id,
+        completion_event_id=reply.event_id,
         state=EtcState.HELD if held else EtcState.READY,
         reasons=tuple(sorted({*transaction.reasons, *doubts})),
     )

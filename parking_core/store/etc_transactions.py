@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from parking_core.lanes import EtcPart, LaneEvent, LaneEventKind, LaneSource
 from parking_core.settlement import etc
-from parking_core.settlement.etc import EtcState, EtcTransaction
+from parking_core.settlement.etc import EtcState, EtcTransaction, TacReply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from psycopg import Connection
+
+    from parking_core.lanes import LaneEvent
 
 _COLUMNS = """t.terminal_no, t.terminal_serial, t.event_id, t.device_id, t.lot_id, t.amount_fen, t.occurred_at, t.tac,
        t.state, t.reasons, t.id, l.code, t.visit_id, t.completion_event_id
@@ -67,15 +68,19 @@ JOIN lane_events e USING (device_id, record_no)
 JOIN etc_transactions t ON t.event_id = e.id
 """
 
-# Completions that came before their exit, by terminal and serial or by the exit's record number.
-_EARLY_COMPLETIONS = """
-SELECT DISTINCT ON (c.id) x.exit_id, c.id, c.device_id, c.lot_id, c.record_no, c.source, c.occurred_at, c.received_at,
-       c.vehicle, c.refers_to, c.terminal_no, c.terminal_serial, c.tac, c.amount_fen, c.flags
-FROM (SELECT id AS exit_id, device_id, record_no, terminal_no, terminal_serial FROM lane_events WHERE id = ANY(%s)) x
-JOIN lane_events c ON c.event = 'completion' AND (
-     (c.terminal_no = x.terminal_no AND c.terminal_serial = x.terminal_serial)
-  OR (c.device_id = x.device_id AND c.refers_to = x.record_no))
-ORDER BY c.id
+# Replies that came before their exit was settled: completions by terminal and serial or by the exit's record number, and
+# the same transaction reported again. A completion that has both ways to its exit is one reply.
+_EARLY_REPLIES = """
+WITH x AS (SELECT id, device_id, record_no, terminal_no, terminal_serial FROM lane_events WHERE id = ANY(%s))
+SELECT x.id, 'event:' || c.id, c.id, c.occurred_at, c.received_at, c.tac, c.amount_fen, c.flags
+FROM x JOIN lane_events c USING (terminal_no, terminal_serial) WHERE c.event = 'completion'
+UNION
+SELECT x.id, 'event:' || c.id, c.id, c.occurred_at, c.received_at, c.tac, c.amount_fen, c.flags
+FROM x JOIN lane_events c ON c.device_id = x.device_id AND c.refers_to = x.record_no
+WHERE c.event = 'completion' AND (c.terminal_no IS NULL OR c.terminal_serial IS NULL)
+UNION ALL
+SELECT x.id, 'repeat:' || r.id, NULL, r.occurred_at, r.received_at, r.tac, r.amount_fen, '{}'
+FROM x JOIN lane_repeats r ON r.event_id = x.id WHERE r.reason = 'transaction_repeated' AND r.tac IS NOT NULL
 """
 
 _UPDATE = """
@@ -189,23 +194,21 @@ def meant_by(connection: Connection[Any], completions: Sequence[LaneEvent]) -> d
     return dict(connection.execute(_FOR_COMPLETIONS, (*by_terminal, *by_record)).fetchall())
 
 
-def early_completions(connection: Connection[Any], exit_event_ids: Sequence[int]) -> list[LaneEvent]:
-    """Completions that the ledger holds for these exits already, in the order of receipt."""
-    rows = connection.execute(_EARLY_COMPLETIONS, (list(exit_event_ids),)).fetchall() if exit_event_ids else []
+def early_replies(connection: Connection[Any], exit_event_ids: Sequence[int]) -> list[tuple[int, TacReply]]:
+    """Replies that the ledger holds for these exits already, each with the id of its exit event."""
+    rows = connection.execute(_EARLY_REPLIES, (list(exit_event_ids),)).fetchall() if exit_event_ids else []
     return [
-        LaneEvent(
-            id=row[1],
-            device_id=row[2],
-            lot_id=row[3],
-            record_no=row[4],
-            kind=LaneEventKind.COMPLETION,
-            source=LaneSource(row[5]),
-            occurred_at=row[6],
-            received_at=row[7],
-            vehicle=row[8],
-            refers_to=row[9],
-            etc=EtcPart(terminal_no=row[10], terminal_serial=row[11], tac=row[12], amount_fen=row[13]),
-            flags=tuple(row[14]),
+        (
+            row[0],
+            TacReply(
+                name=row[1],
+                event_id=row[2],
+                occurred_at=row[3],
+                received_at=row[4],
+                tac=row[5],
+                amount_fen=row[6],
+                flags=tuple(row[7]),
+            ),
         )
         for row in rows
     ]

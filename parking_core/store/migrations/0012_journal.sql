@@ -58,6 +58,7 @@ CREATE TRIGGER postings_balance AFTER INSERT ON postings REFERENCING NEW TABLE A
 -- A late TAC may come before the exit that it completes: the exit looks for it here.
 CREATE INDEX lane_events_completion ON lane_events (terminal_no, terminal_serial) WHERE event = 'completion';
 CREATE INDEX lane_events_completion_of ON lane_events (device_id, refers_to) WHERE event = 'completion';
+CREATE INDEX lane_repeats_event ON lane_repeats (event_id);
 
 -- Money promised and not yet charged.
 CREATE TABLE holds (

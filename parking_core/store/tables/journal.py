@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from parking_core.store.tables.lanes import lane_events
+from parking_core.store.tables.lanes import lane_events, lane_repeats
 from parking_core.store.tables.metadata import metadata, moment
 
 accounts = Table(
@@ -69,6 +69,7 @@ Index(
     lane_events.c.refers_to,
     postgresql_where=text("(event = 'completion'::text)"),
 )
+Index("lane_repeats_event", lane_repeats.c.event_id)
 
 holds = Table(
     "holds",
