@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from parking_core.tariffs.compiled import Tariff
 from parking_core.tariffs.document import FORMAT, PlateColor, SpecialVehicle, TariffDocument
+from parking_core.tariffs.engine import price
 from parking_core.tariffs.stay import (
     Bill,
     ChargeLine,
@@ -13,6 +15,7 @@ from parking_core.tariffs.stay import (
     Payment,
     Stay,
 )
+from parking_core.tariffs.validation import Problem, parse_tariff
 
 __all__ = [
     "FORMAT",
@@ -24,7 +27,11 @@ __all__ = [
     "Interval",
     "Payment",
     "PlateColor",
+    "Problem",
     "SpecialVehicle",
     "Stay",
+    "Tariff",
     "TariffDocument",
+    "parse_tariff",
+    "price",
 ]
