@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parking_core.lanes import LaneReport
+    from parking_core.store.lane_events import Entered
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _SIZES = (1, 10, 50, 100, 250, 500, 1000, 2000, 4000, 8000)
@@ -17,6 +25,18 @@ class Metrics:
         self.readings = Counter("gateway_readings_total", "Readings recorded or known already", registry=self.registry)
         self.rejections = Counter(
             "gateway_dead_letters_total", "Messages kept as dead letters", ["reason"], registry=self.registry
+        )
+        self.lane_events = Counter(
+            "gateway_lane_events_total", "Lane messages entered into the ledger", registry=self.registry
+        )
+        self.lane_flags = Counter(
+            "gateway_lane_flags_total", "Failed checks of lane messages", ["check"], registry=self.registry
+        )
+        self.lane_repeats = Counter(
+            "gateway_lane_repeats_total",
+            "Lane messages that the ledger had already, redelivered or repeated in another way",
+            ["reason"],
+            registry=self.registry,
         )
         self.command_acks = Counter(
             "gateway_command_acks_total", "Devices' answers to commands", ["outcome"], registry=self.registry
@@ -62,6 +82,16 @@ class Metrics:
         self.live_waiting = Gauge(
             "gateway_live_waiting_readings", "Durable readings not yet in the live state", registry=self.registry
         )
+
+    def count_lanes(self, reports: Sequence[LaneReport], entered: Entered) -> None:
+        """Counts what became of lane messages."""
+        self.lane_events.inc(entered.new)
+        self.lane_repeats.labels("redelivered").inc(entered.redelivered)
+        for reason, number in entered.repeats.items():
+            self.lane_repeats.labels(reason).inc(number)
+        for report in reports:
+            for flag in report.flags:
+                self.lane_flags.labels(flag).inc()
 
     def serve(self, port: int) -> None:
         """Serves /metrics on the loopback address; 0: not at all."""

@@ -41,7 +41,7 @@ from gateway.subscribe import RECEIVE_MAX, Subscriber
 from gateway.validate import MAY_BE_NEW, Sorted
 from parking_core.broker_url import Broker
 from parking_core.flows.rebuild_live_state import merge_into_live_state
-from parking_core.flows.record_occupancy import Batch
+from parking_core.flows.record_batch import Batch
 from parking_core.readings import READING
 from parking_core.store.live_state import LiveState, LiveStateMissingError
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from gateway.messages import RawMessage
     from gateway.metrics import Metrics
-    from parking_core.flows.record_occupancy import Recorded
+    from parking_core.flows.record_batch import Recorded
     from parking_core.settings import Settings
 
 log = structlog.get_logger()
@@ -162,6 +162,7 @@ class Gateway:
             ledger_devices=self._registry.ledger_devices,
             missing=self._feed.take_missing(),
             acks=found.acks,
+            lane_reports=found.lane_reports,
         )
         recorded = await self._recorder.record(batch)
         self._subscriber.acknowledge(messages)
@@ -241,6 +242,8 @@ class Gateway:
             metrics.rejections.labels(rejection.reason.value).inc()
         for outcome in ("finished", "late", "unknown", "foreign"):
             metrics.command_acks.labels(outcome).inc(len(getattr(recorded.acks, outcome)))
+        if found.lane_reports:
+            metrics.count_lanes(found.lane_reports, recorded.lanes)
         if len(readings):
             metrics.clock_suspects.inc(int(readings["clock_suspect"].sum()))
             lag_us = np.median(readings["received_us"] - readings["occurred_us"])

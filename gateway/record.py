@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg import errors
 
-from parking_core.flows.record_occupancy import Batch, Caution, Recorded, is_row_at_fault, record_occupancy
+from parking_core.flows.record_batch import Batch, Caution, Recorded, is_row_at_fault, record_batch
 
 if TYPE_CHECKING:
     from gateway.metrics import Metrics
@@ -50,7 +50,7 @@ class Recorder:
         wait_s = BACKOFF_FIRST_S
         while True:
             try:
-                recorded = await record_occupancy(await self._connected(), batch, caution)
+                recorded = await record_batch(await self._connected(), batch, caution)
             except psycopg.Error as error:
                 if isinstance(error, errors.UniqueViolation) and caution is Caution.TRUSTED:
                     caution, self._cautious_batches = Caution.REPEATING, REPEATING_BATCHES

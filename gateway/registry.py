@@ -7,6 +7,7 @@ import math
 import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import psycopg
@@ -37,6 +38,7 @@ class RegistryView:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database_url
         self._window = window = settings.clock_window
+        self._zone = zone = ZoneInfo(settings.time_zone)
         self._instance = settings.instance
         self._adopt_after_s = settings.adopt_after_s
         self.has_company = False  # another gateway lives: they share the messages
@@ -44,7 +46,7 @@ class RegistryView:
         self._version = -1
         self._refreshing = asyncio.Lock()
         self._reported_at, self._reporting_since = -math.inf, math.inf
-        self.validator = Validator(DeviceRegistry(0, {}, frozenset()), window)
+        self.validator = Validator(DeviceRegistry(0, {}, frozenset()), window, zone)
         self.ledger_devices: frozenset[int] = frozenset()
         self._durable_us = np.zeros(1, "i8")
         self._resolution_us = np.zeros(1, "i8")
@@ -145,7 +147,7 @@ class RegistryView:
         # Of what this process knows to be durable, the database may have been asked just before the commit.
         shared = min(size, len(self._durable_us))
         durable_us[:shared] = np.maximum(durable_us[:shared], self._durable_us[:shared])
-        self.validator = Validator(registry, self._window)
+        self.validator = Validator(registry, self._window, self._zone)
         self._durable_us, self._resolution_us = durable_us, resolution_us
         self._version = registry.version
         log.info("registry read", version=registry.version, devices=len(registry.devices))

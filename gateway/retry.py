@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import psycopg
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 from gateway.messages import RawMessage
 from gateway.validate import Validator
 from parking_core.errors import NotFoundError
-from parking_core.flows.record_occupancy import Batch
+from parking_core.flows.record_batch import Batch
 from parking_core.flows.settle_dead_letter import REFUSED_WHEN_RECORDED, settle_dead_letter
 from parking_core.readings import Sign
 from parking_core.store import dead_letters, events
@@ -32,7 +33,7 @@ class Outcome:
     """What became of one letter."""
 
     letter_id: int
-    readings: int  # it held
+    readings: int  # it held, or one lane event
     refusal: str  # why it still cannot be used; empty when it could
     before: bool = False  # an earlier retry had used it
     unknown: str = ""  # there is no such letter, and what to do
@@ -44,7 +45,8 @@ async def retry_letters(settings: Settings, letter_ids: Sequence[int]) -> AsyncI
     live = LiveState(redis)
     try:
         async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as connection:
-            validator = Validator(await load_devices(connection), settings.clock_window)
+            zone = ZoneInfo(settings.time_zone)
+            validator = Validator(await load_devices(connection), settings.clock_window, zone)
             listed = frozenset(await events.ledger_devices(connection))
             for letter_id in letter_ids:
                 yield await _retry(connection, live, validator, listed, letter_id)
@@ -72,7 +74,7 @@ async def _retry(
         return Outcome(letter_id, 0, found.rejections[0].detail if found.rejections else "It says nothing.")
     await _show(live, recorded.readings)
     refused = [again.detail for again in recorded.rejections if again.reason in REFUSED_WHEN_RECORDED]
-    return Outcome(letter_id, len(recorded.readings), refused[0] if refused else "")
+    return Outcome(letter_id, len(recorded.readings) + recorded.lanes.new, refused[0] if refused else "")
 
 
 def _batch(found: Sorted, listed: frozenset[int]) -> Batch:
@@ -83,6 +85,7 @@ def _batch(found: Sorted, listed: frozenset[int]) -> Batch:
         rejections=found.rejections,
         ledger_devices=listed,
         acks=[replace(ack, redelivered=True) for ack in found.acks],  # a foreign one stays this letter
+        lane_reports=found.lane_reports,
     )
 
 

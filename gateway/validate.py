@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,14 +11,17 @@ import numpy as np
 import structlog
 
 from gateway.decoders.native import decoder as native
+from gateway.lanes import LaneReader
 from parking_core.commands import CommandAck
 from parking_core.readings import READING, Readings, Reason, Rejection
 from parking_core.topics import Kind, parse_device_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import tzinfo
 
     from gateway.messages import RawMessage
+    from parking_core.lanes import LaneReport
     from parking_core.settings import ClockWindow
     from parking_core.store.devices import Device, DeviceRegistry
 
@@ -26,7 +30,11 @@ log = structlog.get_logger()
 _SECOND_US = 1_000_000
 _FAR_S = 10**12  # thirty thousand years: a clock window that is wider than all of time still fits 64 bits
 # The registry may be older than a device that was registered a moment ago: worth a second look.
-MAY_BE_NEW = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_SPACE, Reason.FOREIGN_SPACE, Reason.WRONG_LOT})
+MAY_BE_NEW = frozenset(
+    {Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_SPACE, Reason.FOREIGN_SPACE, Reason.WRONG_LOT, Reason.NOT_A_LANE}
+)
+
+_KINDS_READ = frozenset({Kind.OCCUPANCY, Kind.LANE, Kind.HEARTBEAT, Kind.STATUS, Kind.COMMAND_ACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Sorted:
     observed_seqs: Sequence[tuple[int, int]]  # (device id, seq) of numbered messages
     rejections: Sequence[Rejection]
     acks: Sequence[CommandAck] = ()  # answers to commands
+    lane_reports: Sequence[LaneReport] = ()
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class _Sorting:
     observed_seqs: list[tuple[int, int]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     acks: list[CommandAck] = field(default_factory=list)
+    lane_reports: list[LaneReport] = field(default_factory=list)
 
     def reject(self, message: RawMessage, reason: Reason, detail: str, payload: bytes | None = None) -> None:
         self.rejections.append(
@@ -70,8 +80,9 @@ class _Sorting:
 class Validator:
     """Knows one version of the registry."""
 
-    def __init__(self, registry: DeviceRegistry, window: ClockWindow) -> None:
+    def __init__(self, registry: DeviceRegistry, window: ClockWindow, zone: tzinfo = UTC) -> None:
         self._registry = registry
+        self._lanes = LaneReader(zone)  # local hours of what lanes count
         self._routes: dict[str, tuple[Device, Kind]] = {}
         size = max((device.id for device in registry.devices.values()), default=0) + 1
         self._earliest_us = np.full(size, window.earliest_us, "i8")
@@ -99,6 +110,7 @@ class Validator:
             observed_seqs=into.observed_seqs,
             rejections=into.rejections,
             acks=into.acks,
+            lane_reports=into.lane_reports,
         )
 
     def _sort_one_by_one(self, messages: Sequence[RawMessage]) -> _Sorting:
@@ -121,6 +133,8 @@ class Validator:
             device, kind = route
             if kind is Kind.OCCUPANCY:
                 self._occupancy(message, device, into)
+            elif kind is Kind.LANE:
+                self._lane(message, device, into)
             elif kind is Kind.HEARTBEAT:
                 _heartbeat(message, device, into)
             elif kind is Kind.COMMAND_ACK:
@@ -143,7 +157,7 @@ class Validator:
             into.reject(message, Reason.WRONG_LOT, f"Device {topic.device!r} belongs to lot {device.lot_code!r}.")
         elif not device.enabled:
             into.reject(message, Reason.DISABLED_DEVICE, f"Device {topic.device!r} is disabled.")
-        elif topic.kind not in {Kind.OCCUPANCY, Kind.HEARTBEAT, Kind.STATUS, Kind.COMMAND_ACK}:
+        elif topic.kind not in _KINDS_READ:
             into.reject(
                 message,
                 Reason.UNSUPPORTED_KIND,
@@ -153,6 +167,15 @@ class Validator:
             route = self._routes[message.topic] = (device, Kind(topic.kind))
             return route
         return None
+
+    def _lane(self, message: RawMessage, device: Device, into: _Sorting) -> None:
+        report = self._lanes.read(message, device)
+        if isinstance(report, native.Refusal):
+            into.reject(message, report.reason, report.detail)
+            return
+        into.lane_reports.append(report)
+        if not message.retained:
+            into.heard_us[device.id] = message.received_us
 
     def _occupancy(self, message: RawMessage, device: Device, into: _Sorting) -> None:
         decoded = native.decode_occupancy(message.payload)

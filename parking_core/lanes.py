@@ -12,6 +12,8 @@ from parking_core.plates import ColorCodes
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from parking_core.readings import Source
+
 
 class LaneEventKind(StrEnum):
     """What happened at the lane."""
@@ -102,16 +104,16 @@ class LaneEvent:
 
 @dataclass(frozen=True, slots=True)
 class LaneReport:
-    """An accepted lane message on its way into the ledger. The event's id is 0: the ledger gives it."""
+    """An accepted lane message on its way into the ledger. The event's id is 0 and its flags are empty: see `flags`."""
 
     event: LaneEvent
-    topic: str
-    payload: bytes
+    flags: tuple[str, ...]  # parking_core.lane_checks.Check
+    source: Source
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of the payload: a redelivery is the same bytes."""
-        return hashlib.sha256(self.payload).digest()
+        return hashlib.sha256(self.source.payload).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ class LaneRepeat:
     record_no: int
     event_id: int  # what it repeats
     reason: RepeatReason
+    occurred_at: datetime
     received_at: datetime
     tac: str | None  # a TAC that the first report lacked completes the transaction
     amount_fen: int | None

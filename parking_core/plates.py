@@ -20,7 +20,7 @@ _LETTER = "[A-HJ-NP-Z]"  # neither I nor O
 _SERIAL = "[A-HJ-NP-Z0-9]"
 _PURE, _OTHER = "ABCDE", "FGHJK"  # battery electric; all other new energy vehicles
 # Middle dots of several scripts, bullets and dashes: how cameras and back offices set the office's letter apart.
-_SEPARATORS = re.compile(r"[\s.·•‧∙⋅・･\-‐-―−_]+")
+_SEPARATORS = re.compile(r"[\s.\u00b7\u2022\u2027\u2219\u22c5\u30fb\-\u2010-\u2015\u2212_]+")
 # Some lanes name a vehicle as plate, underscore, colour code: 京A12345_1.
 _COLOR_SUFFIX = re.compile(r"_\d{0,2}$")
 _UNPLATED = frozenset(
@@ -126,15 +126,20 @@ _P4YUN: Final = {
 }
 _CODES: Final = {ColorCodes.NATIONAL: _NATIONAL, ColorCodes.P4YUN: _P4YUN}
 # A word means the same in every source. A camera that says green means new energy; the farm's green has its own code.
-_WORDS: Final = {
-    **{color.value: color for color in PlateColor},
-    **{"蓝": PlateColor.BLUE, "黄": PlateColor.YELLOW, "黑": PlateColor.BLACK, "白": PlateColor.WHITE},
-    **{"绿": PlateColor.GREEN, "渐变绿": PlateColor.GREEN, "绿白": PlateColor.GREEN, "白绿": PlateColor.GREEN},
-    **{"黄绿": PlateColor.YELLOW_GREEN, "黄绿双拼": PlateColor.YELLOW_GREEN, "双拼": PlateColor.YELLOW_GREEN},
-    **{"蓝白": PlateColor.BLUE_WHITE, "蓝白渐变": PlateColor.BLUE_WHITE, "红": PlateColor.RED},
-    **{"其他": PlateColor.OTHER, "其它": PlateColor.OTHER, "未知": PlateColor.UNKNOWN},
-    **{"gradient_green": PlateColor.GREEN, "green_white": PlateColor.GREEN, "farm_green": PlateColor.PLAIN_GREEN},
+_NAMES: Final = {
+    PlateColor.BLUE: "蓝",
+    PlateColor.YELLOW: "黄",
+    PlateColor.BLACK: "黑",
+    PlateColor.WHITE: "白",
+    PlateColor.GREEN: "绿 渐变绿 绿白 白绿 gradient_green green_white",
+    PlateColor.YELLOW_GREEN: "黄绿 黄绿双拼 双拼",
+    PlateColor.BLUE_WHITE: "蓝白 蓝白渐变",
+    PlateColor.PLAIN_GREEN: "farm_green",
+    PlateColor.RED: "红",
+    PlateColor.OTHER: "其他 其它",
+    PlateColor.UNKNOWN: "未知",
 }
+_WORDS: Final = {word: color for color, names in _NAMES.items() for word in (color.value, *names.split())}
 
 
 def normal(text: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,6 +36,14 @@ TIME_MIN_US = -62_135_510_400_000_000  # 0001-01-02
 TIME_MAX_US = 253_402_214_399_999_999  # the end of 9999-12-30
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(at_us: int) -> datetime:
+    """Aware datetime (UTC) of microseconds since the epoch."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
 class Reason(StrEnum):
     """Why a message went to the dead letters. Stable codes: people filter by them."""
 
@@ -49,6 +58,7 @@ class Reason(StrEnum):
     UNKNOWN_SPACE = "unknown_space"  # also: a device of many spaces left the space out
     FOREIGN_SPACE = "foreign_space"  # the space exists, but is not this device's
     UNSUPPORTED_KIND = "unsupported_kind"
+    NOT_A_LANE = "not_a_lane"  # a device that is registered as no lane sends lane messages
     DECODER_FAILED = "decoder_failed"  # a defect of ours: the message is kept until it is mended
     FOREIGN_COMMAND = "foreign_command"  # a device answers a command that was given to another one
     REFUSED_BY_DATABASE = "refused_by_database"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from parking_core.flows.record_occupancy import Caution, record_occupancy
+from parking_core.flows.record_batch import Caution, record_batch
 from parking_core.readings import Reason
 from parking_core.store import dead_letters
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from parking_core.flows.record_occupancy import Batch, Recorded
-
+    from parking_core.flows.record_batch import Batch, Recorded
 
 REFUSED_WHEN_RECORDED = {Reason.REFUSED_BY_DATABASE, Reason.FOREIGN_COMMAND}
 
@@ -25,11 +24,11 @@ async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, b
     Of an array with good and bad elements the good ones are recorded and each bad one becomes a letter of its own.
     """
     async with connection.transaction():
-        if not len(batch.readings) and not batch.signs and not batch.acks:
+        if not (len(batch.readings) or batch.signs or batch.acks or batch.lane_reports):
             if batch.rejections:
                 await dead_letters.refuse_again(connection, letter_id, batch.rejections[0])
             return None
-        recorded = await record_occupancy(connection, batch, Caution.POISONED)
+        recorded = await record_batch(connection, batch, Caution.POISONED)
         refused = [again for again in recorded.rejections if again.reason in REFUSED_WHEN_RECORDED]
         if refused:
             await dead_letters.refuse_again(connection, letter_id, refused[0])

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import tuple_row
 
+from parking_core.store.lanes import LANES, lane_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from psycopg import AsyncConnection
+
+    from parking_core.lanes import Lane
 
 _VERSION = "SELECT version FROM registry_version"
 
@@ -41,6 +45,7 @@ class Device:
     spaces: Mapping[str, int]  # code -> id
     clock_earliest_s: int | None  # own clock window, seconds relative to receipt
     clock_latest_s: int | None
+    lane: Lane | None = None  # None: the device is no lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,16 @@ async def load_devices(connection: AsyncConnection[Any]) -> DeviceRegistry:
         await cursor.execute(_DEVICE_SPACES)
         for device_id, code, space_id in await cursor.fetchall():
             several.setdefault(device_id, {})[code] = space_id
+        await cursor.execute(LANES)
+        lanes = {row[0]: lane_of(row) for row in await cursor.fetchall()}
         await cursor.execute(_DEVICES)
-        devices = {row[1]: _device(row, several.get(row[0], {})) for row in await cursor.fetchall()}
+        devices = {row[1]: _device(row, several.get(row[0], {}), lanes.get(row[0])) for row in await cursor.fetchall()}
         await cursor.execute(_SPACE_CODES)
         space_codes = frozenset(code for (code,) in await cursor.fetchall())
     return DeviceRegistry(version, devices, space_codes)
 
 
-def _device(row: tuple[Any, ...], several: dict[str, int]) -> Device:
+def _device(row: tuple[Any, ...], several: dict[str, int], lane: Lane | None) -> Device:
     device_id, code, lot_id, lot_code, family, enabled, interval_s, space_id, space_code, earliest_s, latest_s = row
     spaces = several if space_id is None else {**several, space_code: space_id}
     only = next(iter(spaces.values())) if len(spaces) == 1 else None
@@ -89,4 +96,5 @@ def _device(row: tuple[Any, ...], several: dict[str, int]) -> Device:
         spaces=spaces,
         clock_earliest_s=earliest_s,
         clock_latest_s=latest_s,
+        lane=lane,
     )

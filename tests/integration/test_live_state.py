@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from parking_core.flows.rebuild_live_state import merge_into_live_state, rebuild_live_state
-from parking_core.flows.record_occupancy import Batch, Caution, record_occupancy
+from parking_core.flows.record_batch import Batch, Caution, record_batch
 from parking_core.flows.seed_district import seed_district
 from parking_core.store.live_state import OBSERVED_SEQ, SPACE, SPACE_IN_LOT, UPDATE, LiveState, LiveStateMissingError
 from tests.builders import NOON_US, a_district, a_message, readings
@@ -187,7 +187,7 @@ def test_rebuild_and_merge_agree_with_history(redis_url: str, database_url: str)
                 {"space_id": one, "lot_id": lot, "seq": 2, "occupied": False},
                 {"space_id": two, "lot_id": lot, "occurred_us": -NOON_US, "occupied": True},
             )
-            await record_occupancy(connection, Batch(rows, [a_message()] * 3), Caution.TRUSTED)
+            await record_batch(connection, Batch(rows, [a_message()] * 3), Caution.TRUSTED)
         rebuilt = await rebuild_live_state(database_url, live)
         first = {int(row["space_id"]): row.tolist()[1:] for row in (await live.load()).spaces}
         later = await live.apply(np.array([(two, lot, 5, 0, 0)], UPDATE))

@@ -4,7 +4,7 @@ CREATE TABLE lanes (
     device_id integer PRIMARY KEY REFERENCES devices,
     direction text NOT NULL CHECK (direction IN ('entry', 'exit', 'both')),
     active boolean NOT NULL DEFAULT true,          -- the clearing centre has activated the site
-    plate_codes text NOT NULL DEFAULT 'national',  -- which colour codes its camera speaks
+    plate_codes text NOT NULL DEFAULT 'national' CHECK (plate_codes IN ('national', '4pyun')),  -- which colour codes its camera speaks
     amount_limit_fen bigint NOT NULL DEFAULT 50000 CHECK (amount_limit_fen > 0)  -- of one transaction
 );
 
@@ -58,6 +58,7 @@ CREATE UNIQUE INDEX lane_events_transaction ON lane_events (terminal_no, termina
 CREATE INDEX lane_events_waiting ON lane_events (id) WHERE processed_at IS NULL;
 CREATE INDEX lane_events_vehicle ON lane_events (vehicle, occurred_at);
 CREATE INDEX lane_events_lane_time ON lane_events (device_id, occurred_at);
+CREATE INDEX lane_events_refers ON lane_events (device_id, refers_to) WHERE refers_to IS NOT NULL;
 
 -- What the ledger already has under another record number or with other content: kept, named, never charged.
 CREATE TABLE lane_repeats (
@@ -68,11 +69,14 @@ CREATE TABLE lane_repeats (
     reason text NOT NULL CHECK (reason IN ('transaction_repeated', 'record_no_reused')),
     occurred_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
+    tac text,           -- the first report may have lacked it: it completes the transaction
+    amount_fen bigint,
     payload bytea NOT NULL,
     digest bytea NOT NULL,
     processed_at timestamptz,
     UNIQUE (device_id, record_no, digest)
 );
+CREATE INDEX lane_repeats_waiting ON lane_repeats (id) WHERE processed_at IS NULL;
 
 -- Numbers that a lane has used and nobody has received; filled_at: the record came late.
 CREATE TABLE lane_gaps (

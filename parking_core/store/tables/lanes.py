@@ -75,6 +75,7 @@ lane_events = Table(
     moment("processed_at", nullable=True),
     UniqueConstraint("device_id", "record_no"),
     Index("lane_events_lane_time", "device_id", "occurred_at"),
+    Index("lane_events_refers", "device_id", "refers_to", postgresql_where=text("(refers_to IS NOT NULL)")),
     Index(
         "lane_events_transaction",
         "terminal_no",
@@ -98,10 +99,13 @@ lane_repeats = Table(
     Column("reason", Text, nullable=False),
     moment("occurred_at"),
     moment("received_at"),
+    Column("tac", Text),
+    Column("amount_fen", BigInteger),
     Column("payload", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     moment("processed_at", nullable=True),
     UniqueConstraint("device_id", "record_no", "digest"),
+    Index("lane_repeats_waiting", "id", postgresql_where=text("(processed_at IS NULL)")),
 )
 
 lane_gaps = Table(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parking_core.flows.record_occupancy import Batch, Caution, Recorded, record_occupancy
+from parking_core.flows.record_batch import Batch, Caution, Recorded, record_batch
 from parking_core.flows.seed_district import seed_district
 from parking_core.readings import SEQ_MAX, Sign
 from tests.builders import NOON_US, a_district, a_message, a_rejection, readings
@@ -34,7 +34,7 @@ _ORDER = ("device_id", "occupied", "seq", "occurred_us", "space_id")
 def record(url: str, *batches: Batch, caution: Caution = Caution.TRUSTED) -> list[Recorded]:
     async def play() -> list[Recorded]:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            return [await record_occupancy(connection, batch, caution) for batch in batches]
+            return [await record_batch(connection, batch, caution) for batch in batches]
 
     return asyncio.run(play())
 

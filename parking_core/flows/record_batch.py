@@ -1,4 +1,4 @@
-"""Records a batch: history, ledger, liveness, dirty buckets, answers to commands and dead letters in one transaction."""
+"""Records a batch: history, ledgers, liveness, dirty buckets, answers to commands and dead letters in one transaction."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import psycopg
 
 from parking_core.readings import Reason, Rejection
-from parking_core.store import commands, dead_letters, events, liveness
+from parking_core.store import commands, dead_letters, events, lane_events, liveness
 from parking_core.store.commands import AcksRecorded
+from parking_core.store.lane_events import Entered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from parking_core.commands import CommandAck
+    from parking_core.lanes import LaneReport
     from parking_core.readings import Readings, Sign, Source
 
 # SQLSTATE classes that blame a row, not the database: 22 data exception, 23 integrity constraint violation.
@@ -44,6 +46,7 @@ class Batch:
     ledger_devices: frozenset[int] = frozenset()  # devices that clock_ledger may know
     missing: Mapping[int, int] = field(default_factory=dict)  # device -> change of its missing messages
     acks: Sequence[CommandAck] = ()  # answers to commands
+    lane_reports: Sequence[LaneReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Recorded:
     readings: Readings  # with the occurred_us that history holds
     rejections: Sequence[Rejection]  # those of the batch among them
     acks: AcksRecorded = field(default_factory=AcksRecorded)
+    lanes: Entered = field(default_factory=Entered)
 
 
 def is_row_at_fault(error: psycopg.Error) -> bool:
@@ -60,7 +64,7 @@ def is_row_at_fault(error: psycopg.Error) -> bool:
     return error.sqlstate is not None and error.sqlstate[:2] in _ROW_AT_FAULT
 
 
-async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, caution: Caution) -> Recorded:
+async def record_batch(connection: AsyncConnection[Any], batch: Batch, caution: Caution) -> Recorded:
     """Makes a batch durable, or nothing of it.
 
     Raises:
@@ -71,6 +75,8 @@ async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, cauti
         readings = await _settle_clocks(connection, batch)
         readings, refused = await _insert(connection, batch, readings, caution)
         acks = await commands.record_acks(connection, batch.acks)
+        lanes, refused_reports = await _enter_lanes(connection, batch.lane_reports, caution)
+        refused += refused_reports
         rejections = [*batch.rejections, *refused, *(_foreign(batch.acks[position]) for position in acks.foreign)]
         if len(readings):
             await events.mark_dirty(connection, readings)
@@ -80,7 +86,7 @@ async def record_occupancy(connection: AsyncConnection[Any], batch: Batch, cauti
             await liveness.add_missing(connection, batch.missing)
         if rejections:
             await dead_letters.insert(connection, rejections)
-    return Recorded(readings, rejections, acks)
+    return Recorded(readings, rejections, acks, lanes)
 
 
 async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Readings:
@@ -144,6 +150,39 @@ async def _insert_halves(
         left = await _insert_halves(connection, readings[:middle], first)
         return left + await _insert_halves(connection, readings[middle:], first + middle)
     return []
+
+
+async def _enter_lanes(
+    connection: AsyncConnection[Any], reports: Sequence[LaneReport], caution: Caution
+) -> tuple[Entered, list[Rejection]]:
+    """Enters lane reports; repeats are told apart by the ledger itself, so that only a poisoned batch needs more care."""
+    if not reports:
+        return Entered(), []
+    if caution is not Caution.POISONED:
+        return await lane_events.enter(connection, reports), []
+    try:
+        async with connection.transaction():  # a savepoint: the outer transaction is the flow's
+            return await lane_events.enter(connection, reports), []
+    except psycopg.Error as error:
+        if not is_row_at_fault(error):
+            raise
+        if len(reports) == 1:
+            return Entered(), [_refused_report(reports[0], error)]
+    middle = len(reports) // 2
+    left, left_refused = await _enter_lanes(connection, reports[:middle], caution)
+    right, right_refused = await _enter_lanes(connection, reports[middle:], caution)
+    return left + right, left_refused + right_refused
+
+
+def _refused_report(report: LaneReport, error: psycopg.Error) -> Rejection:
+    return Rejection(
+        topic=report.source.topic,
+        payload=report.source.payload,
+        received_us=round(report.event.received_at.timestamp() * 1e6),
+        redelivered=True,  # as for readings: the letter itself tells a repetition
+        reason=Reason.REFUSED_BY_DATABASE,
+        detail=str(error.diag.message_primary or error).strip(),  # the error's detail line shows the row, plate and all
+    )
 
 
 def _refused(batch: Batch, reading: np.void, error: psycopg.Error) -> Rejection:
