@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,6 +88,7 @@ class CommandSender:
             tls_context=broker.tls,
             timeout=PUBLISH_PATIENCE_S,
             max_inflight_messages=MOST,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # a driver waits: not 40 ms for company
         )
 
     async def _send_for_ever(self) -> None:

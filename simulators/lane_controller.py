@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -134,6 +135,7 @@ class LaneController:
             will=aiomqtt.Will(self._topic(Kind.STATUS), b"offline", qos=1, retain=True),
             tls_context=broker.tls,
             timeout=_PUBLISH_PATIENCE_S,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
 
     async def _send(self, client: aiomqtt.Client) -> None:
