@@ -39,6 +39,7 @@ _ISO_DURATION = re.compile(
     re.ASCII,
 )
 _ACQUIRER_CODE = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _BETWEEN_BOUNDS = re.compile(r"\s*(?:\.\.|,|/|:|;|\bto\b)\s*", re.ASCII)
 
 
@@ -107,6 +108,10 @@ class AcquirerSettings:
         url = environ.get("PARKING_ACQUIRER_URL", "")
         if url:
             _check_url("PARKING_ACQUIRER_URL", url, ("https", "http"))
+            if url.startswith("http:") and urlsplit(url).hostname not in _LOOPBACK:
+                raise SettingsError(
+                    "PARKING_ACQUIRER_URL begins with http:// and is not on this machine; use https://."
+                )
         return cls(
             code=code,
             url=url.rstrip("/"),

@@ -175,7 +175,7 @@ CREATE TABLE acquirer_bill_days (
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
-        GRANT SELECT ON payment_links, payment_orders, payments TO api_role;
+        GRANT SELECT ON payment_links, payment_orders, payments, payment_refunds TO api_role;
         GRANT INSERT ON payment_orders, payment_notices TO api_role;
         GRANT UPDATE (state, code_url, changed_at) ON payment_orders TO api_role;
         GRANT SELECT (acquirer, notice_id, repeats), UPDATE (repeats) ON payment_notices TO api_role;
