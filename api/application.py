@@ -17,6 +17,7 @@ from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
 from api.problems import register_problems
+from api.quotes import Quote, quote_routes
 from api.routing import DirectRoute, Shortcut
 
 if TYPE_CHECKING:
@@ -59,10 +60,11 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     app.router.route_class = DirectRoute
     availability_routes(app.router, api)
     lot_routes(app.router, api)
+    quote_routes(app.router, api)
     live_routes(app.router, hub)
     operations_routes(app.router, api)
     register_problems(app)
-    serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History)
+    serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History, Quote)
     app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:
         app.add_middleware(

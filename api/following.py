@@ -2,6 +2,7 @@
 
     registry   database ─ every 2 s: version moved? load ─► registry ─► reload of the live state
     live       Redis ─ load the whole state ─► install ─ follow the change stream ─► apply
+    prices     database ─ every 2 s: tariffs, bindings or registry moved? load ─► price list
     probe      Redis ─ every 2 s: is there a complete state?
     hours      opening and closing of lots
     hub        wakes event streams
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api.snapshot import set_aside_from_collection
+from parking_core.store import tariffs
 from parking_core.store.lots import load_registry, registry_version
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Follower:
             for name, work in (
                 ("registry", self._watch_registry),
                 ("live", self._follow_live),
+                ("prices", self._watch_prices),
                 ("probe", self._probe),
                 ("hours", self._follow_hours),
                 ("hub", hub.run),
@@ -90,6 +93,14 @@ class Follower:
                     self._registry_moved.set()
                     log.info("registry loaded", lots=len(self._registry.lots), spaces=len(self._registry.spaces))
             self._api.health.database_at = time.monotonic()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _watch_prices(self) -> None:
+        while True:
+            async with self._database.connection() as connection:
+                if await tariffs.change_numbers(connection) != self._api.prices.numbers:
+                    self._api.prices.install(await tariffs.load_price_list(connection))
+                    log.info("price list loaded", numbers=self._api.prices.numbers)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _probe(self) -> None:

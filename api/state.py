@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from api.measures import Measures
+from api.price_list import Prices
 from api.snapshot import Snapshot
 from parking_core.errors import ServiceUnavailableError
 
@@ -77,6 +78,7 @@ class ApiState:
     measures: Measures
     database: AsyncConnectionPool | None = None  # None: history is not offered
     health: Health = field(default_factory=Health)
+    prices: Prices = field(default_factory=Prices)
 
     @classmethod
     def build(

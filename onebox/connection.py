@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from onebox.home import Home
 from onebox.instance import Instance
-from parking_core.errors import ServiceUnavailableError
+from parking_core.errors import InvalidInputError, ServiceUnavailableError
 from parking_core.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from psycopg import Connection
 
 _VARIABLES = ("PARKING_DATABASE_URL", "PARKING_REDIS_URL", "PARKING_MQTT_URL")
 
@@ -48,3 +51,24 @@ def process_environ(environ: Mapping[str, str], process: str = "owner") -> dict[
         "PARKING_MQTT_URL": instance.urls["mqtt_gateway_url" if process == "gateway" else "mqtt_url"],
     }
     return {**environ, **{name: provided[name] for name in missing}}
+
+
+@contextmanager
+def database(url: str | None = None) -> Iterator[Connection[Any]]:
+    """A connection for the flows of a command (autocommit: a flow opens its own transaction); by default the owner's.
+
+    Raises:
+        ServiceUnavailableError: the database cannot be reached.
+        InvalidInputError: it has no schema yet.
+    """
+    import psycopg  # noqa: PLC0415  # commands without a database start faster
+
+    try:
+        with psycopg.connect(url or settings().database_url, autocommit=True) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(
+            f"The database cannot be asked ({error}); is it running? Try `parking status`."
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise InvalidInputError("The database lacks tables of this version; run `parking migrate` first.") from error

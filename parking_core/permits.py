@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from parking_core.tariffs import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
 
@@ -68,6 +68,46 @@ def covered(stay: Presence, permits: Iterable[Permit], others: Iterable[Presence
     moments = _moments(stay.entered_at, stay.exited_at, ranked, queue)
     held = [Interval(*span) for span in pairwise(moments) if _has_slot(stay, span[0], ranked, queue)]
     return _joined(held)
+
+
+class PermitBook:
+    """Permits of many vehicles in many lots, and who was inside; finds for a stay only what can matter to it.
+
+    Args:
+        permits: with all that share plates with one another.
+        inside: stays of their vehicles, by lot.
+    """
+
+    def __init__(self, permits: Iterable[Permit], inside: Mapping[int, Iterable[Presence]]) -> None:
+        self._by_plate: dict[tuple[int, str], list[Permit]] = {}
+        self._inside: dict[tuple[int, str], list[Presence]] = {}
+        for permit in permits:
+            for plate in permit.plates:
+                self._by_plate.setdefault((permit.lot_id, plate), []).append(permit)
+        for lot, present in inside.items():
+            for each in present:
+                self._inside.setdefault((lot, each.vehicle), []).append(each)
+
+    def covered(self, lot_id: int, stay: Presence) -> tuple[Interval, ...]:
+        """Parts of a stay in a lot that permits pay for; errors as of `covered`."""
+        permits = self._linked(lot_id, stay.vehicle)
+        if not permits:
+            return ()
+        vehicles = {plate for permit in permits for plate in permit.plates}
+        others = [each for vehicle in vehicles for each in self._inside.get((lot_id, vehicle), ())]
+        return covered(stay, permits, others)
+
+    def _linked(self, lot_id: int, vehicle: str) -> list[Permit]:
+        """The vehicle's permits, those of the vehicles that share one of them, and so on."""
+        found: dict[str, Permit] = {}
+        waiting, seen = [vehicle], {vehicle}
+        while waiting:
+            for permit in self._by_plate.get((lot_id, waiting.pop()), ()):
+                if permit.code not in found:
+                    found[permit.code] = permit
+                    waiting += permit.plates - seen
+                    seen |= permit.plates
+        return list(found.values())
 
 
 def _preference(permit: Permit) -> tuple[int, float, str]:

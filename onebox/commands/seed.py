@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,9 @@ def seed(
 
     Without FILE a synthetic district is made (500 lots, 21,000 spaces). A file with any bad row is refused as a
     whole, with a report of every bad row. The format is described in parking_core/districts.py.
+
+    Lots that never had a tariff get one that comes with the platform: Wuxi's published prices on the street and at
+    hospitals, example prices elsewhere. `parking tariff publish` replaces it; what a lot has already stays.
 
     Examples:
         parking seed
@@ -77,6 +81,7 @@ def read_district(file: Path) -> District:
 def load(database_url: str, district: District) -> dict[str, int]:
     """Seed with a progress bar on stderr; counts of new or changed rows, a table each."""
     from parking_core.flows.seed_district import seed_district  # other commands start faster
+    from parking_core.flows.seed_tariffs import seed_tariffs  # same
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -87,4 +92,8 @@ def load(database_url: str, district: District) -> dict[str, int]:
         def on_rows(table: str, rows: int) -> None:
             bar.update(task, description=f"loading {table}", advance=rows if table in counted else 0)
 
-        return seed_district(database_url, district, on_rows)
+        changed = seed_district(database_url, district, on_rows)
+        bar.update(task, description="binding tariffs")
+        with connection.database(database_url) as db:
+            changed["tariffs of lots"] = seed_tariffs(db, district, datetime.now(UTC))
+        return changed

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Closed stays in the same lot that ended within reach before an entry, with the newest version of their charge and the
 # tariff that made it. A stay that was not charged yet, or that no tariff charged, counts as one that paid nothing.
 _EARLIER = """
-SELECT w.n, t.code, v.entered_at, v.exited_at, coalesce(c.amount_fen, 0)
+SELECT w.n, v.id, t.code, v.entered_at, v.exited_at, coalesce(c.amount_fen, 0)
 FROM unnest(%(lots)s::integer[], %(vehicles)s::text[], %(entered)s::timestamptz[], %(since)s::timestamptz[],
             %(visits)s::bigint[]) WITH ORDINALITY AS w (lot_id, vehicle, entered_at, since, visit_id, n)
 JOIN visits v ON v.vehicle = w.vehicle AND v.lot_id = w.lot_id AND v.entered_at < w.entered_at
@@ -40,13 +40,17 @@ class LookBack:
     visit_id: int | None
 
 
-def earlier_stays(
-    connection: Connection[Any], wanted: list[LookBack]
-) -> dict[int, list[tuple[str | None, EarlierStay]]]:
-    """By position in `wanted`: the stays, oldest first, each with the code of the tariff that charged it.
+@dataclass(frozen=True, slots=True)
+class ChargedStay:
+    """An earlier stay, and the code of the tariff that charged it; None: none did so far."""
 
-    Positions without any are left out.
-    """
+    visit_id: int
+    tariff: str | None
+    stay: EarlierStay
+
+
+def earlier_stays(connection: Connection[Any], wanted: list[LookBack]) -> dict[int, list[ChargedStay]]:
+    """By position in `wanted`: the stays, in the order in which they ended. Positions without any are left out."""
     values = {
         "lots": [one.lot_id for one in wanted],
         "vehicles": [one.vehicle for one in wanted],
@@ -54,7 +58,7 @@ def earlier_stays(
         "since": [one.since for one in wanted],
         "visits": [one.visit_id for one in wanted],
     }
-    found: dict[int, list[tuple[str | None, EarlierStay]]] = {}
-    for number, code, *stay in connection.execute(_EARLIER, values):
-        found.setdefault(number - 1, []).append((code, EarlierStay(*stay)))
+    found: dict[int, list[ChargedStay]] = {}
+    for number, visit, tariff, *stay in connection.execute(_EARLIER, values):
+        found.setdefault(number - 1, []).append(ChargedStay(visit, tariff, EarlierStay(*stay)))
     return found

@@ -159,7 +159,10 @@ def listed_permits(
 ) -> list[ListedPermit]:
     """Permits by code, of one lot or of all; those that ended by `at` only on request."""
     rows = connection.execute(_LIST_PERMITS, {"lot": lot, "ended_too": ended_too, "at": at})
-    return [ListedPermit(*row[:-1], tuple(row[-1])) for row in rows]
+    return [
+        ListedPermit(code, lot, kind, begins, ends, slots, tuple(plates))
+        for code, lot, kind, begins, ends, slots, plates in rows
+    ]
 
 
 def add_coupon(

@@ -66,7 +66,10 @@ _LOTS_BY_CODE = "SELECT code, id FROM lots WHERE code = ANY(%s)"
 
 _OFF_STREET_LOTS = """SELECT code, id FROM lots WHERE kind = 'off_street' ORDER BY code COLLATE "C" """
 
-_CHANGE_NUMBER = "SELECT version FROM tariffs_version"
+# Lots belong to what is held in memory: a new one must be found by its code.
+_CHANGE_NUMBERS = "SELECT t.version, r.version FROM tariffs_version t, registry_version r"
+
+_ALL_LOTS = "SELECT id, code FROM lots"
 
 _BINDINGS = "SELECT lot_id, valid_from, tariff_id FROM lot_tariffs ORDER BY lot_id, valid_from"
 
@@ -193,14 +196,31 @@ def for_lanes(connection: Connection[Any], lots: Sequence[int], at: datetime) ->
     return [LaneBinding(*row) for row in rows]
 
 
-async def change_number(connection: AsyncConnection[Any]) -> int:
-    """Number that moves with every publication and binding."""
-    row = await (await connection.execute(_CHANGE_NUMBER)).fetchone()
-    return int(row[0]) if row else 0
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """Which lot charges by which version, as it stood when its numbers were read or later."""
+
+    numbers: tuple[int, int]
+    lots: dict[str, int]  # id by code
+    bindings: tuple[Binding, ...]  # by lot and moment
+    versions: tuple[StoredTariff, ...]  # that bindings name
 
 
-async def load_bindings(connection: AsyncConnection[Any]) -> tuple[list[Binding], list[StoredTariff]]:
-    """Every binding by lot and moment, and the versions that they name."""
+async def change_numbers(connection: AsyncConnection[Any]) -> tuple[int, int]:
+    """Numbers of which one moves with every publication, binding and change of the registry."""
+    row = await (await connection.execute(_CHANGE_NUMBERS)).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+async def load_price_list(connection: AsyncConnection[Any]) -> PriceList:
+    """The whole price list. The numbers are read first: a change in between is seen as newer numbers later."""
+    numbers = await change_numbers(connection)
+    lots = await (await connection.execute(_ALL_LOTS)).fetchall()
     bindings = await (await connection.execute(_BINDINGS)).fetchall()
     bound = await (await connection.execute(_BOUND_VERSIONS)).fetchall()
-    return [Binding(*row) for row in bindings], [StoredTariff(*row) for row in bound]
+    return PriceList(
+        numbers,
+        {code: lot for lot, code in lots},
+        tuple(Binding(*row) for row in bindings),
+        tuple(StoredTariff(*row) for row in bound),
+    )
