@@ -156,7 +156,7 @@ def reply_of_repeat(repeat: LaneRepeat) -> TacReply | None:
     return TacReply(
         name=f"repeat:{repeat.id}",
         event_id=None,
-        occurred_at=repeat.received_at,
+        occurred_at=repeat.occurred_at,
         received_at=repeat.received_at,
         tac=repeat.tac,
         amount_fen=repeat.amount_fen,

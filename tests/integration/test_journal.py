@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -92,11 +93,9 @@ def test_the_trial_balance_until_a_time_counts_causes_before_it(store: psycopg.C
 
 
 def as_role(services: RunningServices, database_url: str, process: str) -> psycopg.Connection:
-    """A connection as the process has it: this database, its own login."""
-    info = psycopg.conninfo.conninfo_to_dict(services.database_urls[process])
-    return psycopg.connect(
-        **{**info, "dbname": psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]}, autocommit=True
-    )
+    """A connection as the process has it: this test's database, its own login."""
+    own = urlsplit(services.database_urls[process])
+    return psycopg.connect(urlunsplit(own._replace(path=urlsplit(database_url).path)), autocommit=True)
 
 
 def unbalanced(connection: psycopg.Connection, *lines: tuple[int, int]) -> None:
