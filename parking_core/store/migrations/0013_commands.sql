@@ -18,6 +18,7 @@ CREATE TABLE commands (
     UNIQUE (cause, device_id, kind)     -- a cause that is processed again commands nothing twice
 );
 CREATE INDEX commands_due ON commands (next_try_at) WHERE state IN ('queued', 'sent');
+CREATE INDEX commands_device_time ON commands (device_id, created_at);
 CREATE INDEX commands_device ON commands (device_id, kind) WHERE state IN ('queued', 'sent');
 
 DO $$

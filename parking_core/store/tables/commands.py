@@ -31,5 +31,6 @@ commands = Table(
         "kind",
         postgresql_where=text("(state = ANY (ARRAY['queued'::text, 'sent'::text]))"),
     ),
+    Index("commands_device_time", "device_id", "created_at"),
     Index("commands_due", "next_try_at", postgresql_where=text("(state = ANY (ARRAY['queued'::text, 'sent'::text]))")),
 )

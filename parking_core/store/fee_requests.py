@@ -1,0 +1,70 @@
+"""What an answer to a lane's question for a fee needs to know, for many questions at once. Nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from psycopg import Connection
+
+# The newest stay of the vehicle that the lot knows and that began before the question, by clocks that may differ.
+_OPEN_VISITS = """
+SELECT asked.place, found.id, found.vehicle, found.plate_color, found.vehicle_class, found.entered_at
+FROM unnest(%(lots)s::integer[], %(vehicles)s::text[], %(times)s::timestamptz[])
+    WITH ORDINALITY AS asked (lot_id, vehicle, at, place)
+CROSS JOIN LATERAL (
+    SELECT v.id, v.vehicle, v.plate_color, v.vehicle_class, v.entered_at FROM visits v
+    WHERE v.vehicle = asked.vehicle AND v.lot_id = asked.lot_id AND v.state = 'open'
+      AND v.entered_at <= asked.at + %(skew)s
+    ORDER BY v.entered_at DESC, v.id DESC LIMIT 1
+) AS found
+"""
+
+# The last answer that a lane was given for a visit, while its link can be paid.
+_ANSWERS = """
+SELECT DISTINCT ON (c.device_id, c.payload ->> 'visit_id') c.device_id, (c.payload ->> 'visit_id')::bigint, c.payload
+FROM commands c
+WHERE c.device_id = ANY(%(devices)s) AND c.created_at > %(since)s AND c.kind = 'fee_answer'
+  AND (c.payload ->> 'visit_id')::bigint = ANY(%(visits)s)
+ORDER BY c.device_id, c.payload ->> 'visit_id', c.created_at DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVisit:
+    """The stay that a question is about."""
+
+    id: int
+    vehicle: str
+    plate_color: str | None
+    vehicle_class: int | None
+    entered_at: datetime
+
+
+def open_visits(
+    connection: Connection[Any], asked: Sequence[tuple[int, str, datetime]], skew: timedelta
+) -> dict[int, OpenVisit]:
+    """The open visit of each (lot, vehicle, time of the question), by its place in `asked`; without one: no entry.
+
+    `skew` is how far the clocks of a lot's lanes may differ.
+    """
+    parameters = {
+        "lots": [lot_id for lot_id, _, _ in asked],
+        "vehicles": [vehicle for _, vehicle, _ in asked],
+        "times": [at for _, _, at in asked],
+        "skew": skew,
+    }
+    return {place - 1: OpenVisit(*row) for place, *row in connection.execute(_OPEN_VISITS, parameters).fetchall()}
+
+
+def earlier_answers(
+    connection: Connection[Any], device_ids: Sequence[int], visit_ids: Sequence[int], since: datetime
+) -> dict[tuple[int, int], Mapping[str, Any]]:
+    """The newest fee answer by (lane, visit), as it was commanded after `since`."""
+    parameters = {"devices": sorted(set(device_ids)), "visits": sorted(set(visit_ids)), "since": since}
+    rows = connection.execute(_ANSWERS, parameters).fetchall()
+    return {(device_id, visit_id): payload for device_id, visit_id, payload in rows}
