@@ -54,7 +54,7 @@ def test_entries_are_booked_once_and_accounts_are_opened_with_their_lots(store: 
     seed(store)
     first = journal.book(store, [an_entry("a"), an_entry("b", 300, "P02"), an_entry("a", 999)])
     again = journal.book(store, [an_entry("b", 777), an_entry("c", -100)])
-    assert (first, again) == ({"a", "b"}, {"c"})
+    assert (set(first), set(again)) == ({"a", "b"}, {"c"})
     balances = {row.code: row.balance_fen for row in journal.trial_balance(store)}
     assert balances == {"receivable:P01": 400, "revenue:P01": -400, "receivable:P02": 300, "revenue:P02": -300}
     opened = store.execute(
