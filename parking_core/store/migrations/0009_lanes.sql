@@ -82,31 +82,39 @@ CREATE INDEX lane_repeats_waiting ON lane_repeats (id) WHERE processed_at IS NUL
 CREATE TABLE lane_gaps (
     device_id integer NOT NULL REFERENCES devices,
     record_no bigint NOT NULL,
-    seen_at timestamptz NOT NULL,
+    run_from bigint NOT NULL,          -- first number of the gap it was found in: a gap is one difference
+    occurred_at timestamptz NOT NULL,  -- of the record after the gap
+    seen_at timestamptz NOT NULL,      -- receipt of the record after the gap
+    named_at timestamptz,              -- NULL: too fresh to be a difference, the record may be on its way
     filled_at timestamptz,
     PRIMARY KEY (device_id, record_no)
 );
 CREATE INDEX lane_gaps_open ON lane_gaps (device_id) WHERE filled_at IS NULL;
+CREATE INDEX lane_gaps_run ON lane_gaps (device_id, run_from);
 
--- How far each lane's numbers were looked at.
-CREATE TABLE lane_heads (
-    device_id integer PRIMARY KEY REFERENCES devices,
+-- Which numbers of each lane were looked at: every number of a run was received or is a gap. A lane has one run; each
+-- leap farther than a gap can be (a controller that was replaced counts anew) begins another.
+CREATE TABLE lane_runs (
+    device_id integer NOT NULL REFERENCES devices,
     first_record_no bigint NOT NULL,
-    last_record_no bigint NOT NULL
+    last_record_no bigint NOT NULL,
+    PRIMARY KEY (device_id, first_record_no),
+    CHECK (first_record_no <= last_record_no)
 );
 
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'gateway_role') THEN
-        GRANT SELECT ON lanes, lane_events, lane_repeats, lane_gaps, lane_heads TO gateway_role;
+        GRANT SELECT ON lanes, lane_events, lane_repeats, lane_gaps, lane_runs TO gateway_role;
         GRANT INSERT ON lane_events, lane_repeats TO gateway_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
-        GRANT SELECT ON lanes, lane_gaps, lane_heads TO api_role;
+        GRANT SELECT ON lanes, lane_gaps, lane_runs TO api_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT ON lanes, lane_events, lane_repeats TO worker_role;
         GRANT UPDATE ON lane_events, lane_repeats TO worker_role;
-        GRANT SELECT, INSERT, UPDATE ON lane_gaps, lane_heads TO worker_role;
+        GRANT SELECT, INSERT, UPDATE ON lane_gaps TO worker_role;
+        GRANT SELECT, INSERT, DELETE ON lane_runs TO worker_role;
     END IF;
 END $$;

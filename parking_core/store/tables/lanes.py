@@ -113,16 +113,21 @@ lane_gaps = Table(
     metadata,
     Column("device_id", Integer, ForeignKey("devices.id"), nullable=False),
     Column("record_no", BigInteger, nullable=False),
+    Column("run_from", BigInteger, nullable=False),
+    moment("occurred_at"),
     moment("seen_at"),
+    moment("named_at", nullable=True),
     moment("filled_at", nullable=True),
     PrimaryKeyConstraint("device_id", "record_no"),
     Index("lane_gaps_open", "device_id", postgresql_where=text("(filled_at IS NULL)")),
+    Index("lane_gaps_run", "device_id", "run_from"),
 )
 
-lane_heads = Table(
-    "lane_heads",
+lane_runs = Table(
+    "lane_runs",
     metadata,
-    Column("device_id", Integer, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
+    Column("device_id", Integer, ForeignKey("devices.id"), nullable=False),
     Column("first_record_no", BigInteger, nullable=False),
     Column("last_record_no", BigInteger, nullable=False),
+    PrimaryKeyConstraint("device_id", "first_record_no"),
 )
