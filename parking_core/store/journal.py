@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parking_core.errors import NotFoundError
+from parking_core.settlement import Arrear
 from parking_core.settlement.accounts import OF_A_LOT, OF_AN_OPERATOR
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = 
 WHERE j.visit_id = ANY(%s) AND a.kind = 'receivable'
 GROUP BY j.visit_id
 """
+
+_UNPAID = """
+SELECT v.id, l.code, v.vehicle, v.exited_at, sum(p.amount_fen)::bigint
+FROM visits v JOIN lots l ON l.id = v.lot_id JOIN journal j ON j.visit_id = v.id
+JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
+WHERE v.vehicle = ANY(%s) AND v.exited_at IS NOT NULL AND a.kind = 'receivable'
+GROUP BY v.id, l.code HAVING sum(p.amount_fen) > 0 ORDER BY v.exited_at, v.id
+"""
+
+_BOOKED = "SELECT key FROM journal WHERE key = ANY(%s)"
 
 _OF_VISIT = """
 SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.detail, a.code, p.amount_fen
@@ -125,7 +136,7 @@ def book(connection: Connection[Any], entries: Iterable[Entry]) -> frozenset[str
         return frozenset()
     accounts = _account_ids(connection, {posting.account for entry in wanted.values() for posting in entry.postings})
     ordered = list(wanted.values())
-    booked = connection.execute(
+    new = connection.execute(
         _BOOK_ENTRIES,
         (
             [entry.key for entry in ordered],
@@ -137,12 +148,12 @@ def book(connection: Connection[Any], entries: Iterable[Entry]) -> frozenset[str
     ).fetchall()
     lines = [
         (journal_id, line, accounts[posting.account.code], posting.amount_fen)
-        for journal_id, key in booked
+        for journal_id, key in new
         for line, posting in enumerate(wanted[key].postings, start=1)
     ]
     if lines:
         connection.execute(_BOOK_POSTINGS, [list(column) for column in zip(*lines, strict=True)])
-    return frozenset(key for _, key in booked)
+    return frozenset(key for _, key in new)
 
 
 def _account_ids(connection: Connection[Any], accounts: Collection[Account]) -> dict[str, int]:
@@ -180,6 +191,28 @@ def owed_by_visit(connection: Connection[Any], visit_ids: Sequence[int]) -> dict
     if owed:
         owed.update(connection.execute(_OWED, (list(owed),)).fetchall())
     return owed
+
+
+def unpaid_visits(connection: Connection[Any], vehicles: Sequence[str]) -> list[Arrear]:
+    """Ended visits of vehicles that still owe something, the oldest exit first."""
+    rows = connection.execute(_UNPAID, (list(vehicles),)).fetchall() if vehicles else []
+    return [
+        Arrear(visit_id=visit, lot=lot, vehicle=vehicle, exited_at=exited, owed_fen=owed)
+        for visit, lot, vehicle, exited, owed in rows
+    ]
+
+
+def arrears_of(connection: Connection[Any], vehicles: Sequence[str]) -> dict[str, int]:
+    """What each vehicle owes for ended visits, in fen; one that owes nothing is left out."""
+    owed: dict[str, int] = {}
+    for arrear in unpaid_visits(connection, vehicles):
+        owed[arrear.vehicle] = owed.get(arrear.vehicle, 0) + arrear.owed_fen
+    return owed
+
+
+def booked(connection: Connection[Any], keys: Sequence[str]) -> frozenset[str]:
+    """Those of the keys that are in the journal."""
+    return frozenset(key for (key,) in connection.execute(_BOOKED, (list(keys),)).fetchall()) if keys else frozenset()
 
 
 def entries_of_visit(connection: Connection[Any], visit_id: int) -> list[BookedEntry]:
