@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
+from parking_core.flows.close_month import close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
+from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_HOURLY = "12 * * * *"  # lanes tell an hour's total within its first minutes
+_LOOK_BACK = timedelta(days=7)  # a lane that was away for a week may still fill its hours
+_CLOSES_ON = 3  # day of the month: the centre decides disputes of the last day by then (T+2)
 _NIGHTLY = "17 19 * * *"  # UTC: 03:17 in China, when least happens
 _GRACE_S = 30.0  # a running job may finish within this when the worker stops
 
@@ -41,7 +47,33 @@ def build(settings: Settings) -> App:
     async def retention(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
         await in_thread(lambda: drop(settings))
 
+    @app.periodic(cron=_HOURLY)
+    @app.task(name="reconciliation", queueing_lock="reconciliation", pass_context=False)
+    async def reconciliation(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
+        await in_thread(lambda: reconcile(settings))
+
     return app
+
+
+def reconcile(settings: Settings) -> None:
+    """Compares lanes and bills, closes the month before when it is a few days over, and says what was found."""
+    zone, now = ZoneInfo(settings.time_zone), datetime.now(UTC)
+    with psycopg.connect(
+        settings.database_url, autocommit=True, application_name="parking-worker-reconciliation"
+    ) as connection:
+        hours = reconcile_hours(connection, now - _LOOK_BACK, now, zone, now)
+        bills = reconcile_bills(connection, zone)
+        closed = (
+            close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
+        )
+    log.info(
+        "reconciliation",
+        hours=hours.hours,
+        hour_differences=hours.hour_differences,
+        bills=bills.bills,
+        bill_differences=bills.bill_differences,
+        statements=closed.new_versions if closed else {},
+    )
 
 
 def drop(settings: Settings) -> None:

@@ -41,6 +41,12 @@ def month_of(text: str, zone: ZoneInfo) -> statements.Month:
     return statements.Month(first.date(), following.date(), first, following)
 
 
+def month_before(now: datetime, zone: ZoneInfo) -> statements.Month:
+    """The newest month that is over, local time."""
+    last_day = now.astimezone(zone).replace(day=1) - timedelta(days=1)
+    return month_of(f"{last_day:%Y-%m}", zone)
+
+
 def close_month(connection: Connection[Any], month: statements.Month, now: datetime) -> ClosedMonth:
     """Makes statements where figures are new; run again it changes nothing, after late records it adds a version.
 
