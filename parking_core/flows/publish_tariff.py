@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from parking_core.tariffs import TariffDocument
+
 _NAMED = 10  # of many lots in an error
 
 
@@ -64,15 +66,26 @@ def publish_tariff(
     """
     tariff = valid_tariff(document)
     with connection.transaction():
-        code = tariff.document.code
-        tariff_id, version, is_new = tariffs.publish(connection, code, msgspec.to_builtins(tariff.document))
+        tariff_id, version, is_new = version_for(connection, tariff.document)
         bound = announced = 0
         if binding is not None:
             lots = _lots(connection, binding)
             _refuse_the_past(connection, lots, binding.valid_from, now)
             bound = tariffs.bind(connection, list(lots.values()), tariff_id, binding.valid_from)
             announced = announce(connection, list(lots.values()), now) if bound else 0
-        return Publication(tariff_id, code, version, is_new, bound, announced)
+        return Publication(tariff_id, tariff.document.code, version, is_new, bound, announced)
+
+
+def version_for(connection: Connection[Any], document: TariffDocument) -> tuple[int, int, bool]:
+    """Id and version of a document in the caller's transaction, and whether it is new: the same one is the same version.
+
+    Documents are compared by what they mean: defaults that are spelt out make no new version.
+    """
+    for stored in tariffs.versions_of(connection, document.code):
+        known = parse_tariff(stored.document)
+        if isinstance(known, Tariff) and known.document == document:
+            return stored.id, stored.version, False
+    return *tariffs.add_version(connection, document.code, msgspec.to_builtins(document)), True
 
 
 def valid_tariff(document: bytes | str | Mapping[str, Any]) -> Tariff:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from parking_core.flows.publish_tariff import announce, valid_tariff
+from parking_core.flows.publish_tariff import announce, valid_tariff, version_for
 from parking_core.store import tariffs
 from parking_core.tariffs import documents
 
@@ -42,7 +40,7 @@ def seed_tariffs(connection: Connection[Any], district: District, now: datetime)
             by_tariff.setdefault(_default(lot, uses.get(lot.code)), []).append(lot.id)
         for name, lots in sorted(by_tariff.items()):
             document = valid_tariff(documents.read(name)).document
-            tariff_id, _, _ = tariffs.publish(connection, document.code, msgspec.to_builtins(document))
+            tariff_id, _, _ = version_for(connection, document)
             tariffs.bind(connection, lots, tariff_id, SINCE)
         bound = [lot for lots in by_tariff.values() for lot in lots]
         if bound:

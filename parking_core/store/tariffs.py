@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LOCK_CODE = "SELECT pg_advisory_xact_lock(hashtextextended('tariff ' || %s, 0))"
 
-_SAME_DOCUMENT = "SELECT id, version FROM tariffs WHERE code = %s AND document = %s ORDER BY version DESC LIMIT 1"
+_VERSIONS_OF = "SELECT id, code, version, document, created_at FROM tariffs WHERE code = %s ORDER BY version DESC"
 
 _ADD_VERSION = """
 INSERT INTO tariffs (code, version, document)
@@ -131,16 +131,18 @@ class LaneBinding:
     document: dict[str, Any]
 
 
-def publish(connection: Connection[Any], code: str, document: Mapping[str, Any]) -> tuple[int, int, bool]:
-    """Id and version of a document, and whether it is a new one: the same document again is the same version."""
+def versions_of(connection: Connection[Any], code: str) -> list[StoredTariff]:
+    """Every version of a tariff, the newest first; until the transaction ends nobody else adds one."""
     connection.execute(_LOCK_CODE, (code,))  # two publications of one code: the second sees the first
-    row = connection.execute(_SAME_DOCUMENT, (code, Jsonb(dict(document)))).fetchone()
-    if row is not None:
-        return row[0], row[1], False
+    return [StoredTariff(*row) for row in connection.execute(_VERSIONS_OF, (code,))]
+
+
+def add_version(connection: Connection[Any], code: str, document: Mapping[str, Any]) -> tuple[int, int]:
+    """Id and number of the next version of a tariff."""
     row = connection.execute(_ADD_VERSION, {"code": code, "document": Jsonb(dict(document))}).fetchone()
     if row is None:
         raise RuntimeError("the insertion of a tariff gave no row")
-    return row[0], row[1], True
+    return row[0], row[1]
 
 
 def bind(connection: Connection[Any], lots: Sequence[int], tariff_id: int, valid_from: datetime) -> int:
