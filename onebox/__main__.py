@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from onebox.commands import dead_letters, demo, doctor, instance, process, rebuild, reconcile, replay, seed
+from onebox.commands import dead_letters, demo, doctor, instance, lane, process, rebuild, reconcile, replay, seed
 from parking_core.errors import ParkingError
 
 _MODULES = (
@@ -18,6 +18,7 @@ _MODULES = (
     replay,
     dead_letters,  # dead-letters list, show, retry
     rebuild,
+    lane,  # lane list, commands, gaps, open
     reconcile,
 )
 
