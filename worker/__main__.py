@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 from parking_core.errors import SettingsError
 from parking_core.observability import configure_logging
 from parking_core.settings import Settings
+from parking_core.store.acquirer import load_keys
 from worker.loops import run
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ def main() -> None:
     configure_logging("worker")
     try:
         settings = Settings.from_environ(os.environ)
+        if not settings.acquirer.missing():
+            load_keys(settings.acquirer)  # a key that cannot be read is said now, not when this worker leads
     except SettingsError as error:
         sys.exit(str(error))
     if settings.metrics_port:

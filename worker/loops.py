@@ -6,6 +6,8 @@
          │                          parking:epoch missing ─► rebuild; every minute, or after a loss ─► reconcile
          ├─ rollups   every 5 s     dirty_buckets ─► bites ─► lot_rollups_5m, lot_rollups_1h
          │                          (the bucket that runs: every 15 s)
+         ├─ booking   on notify     payment_notices ─► journal, payments, commands, differences
+         ├─ asking    every 2 s     acquirer: orders without a notice, refunds, bills (only where one is set up)
          └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
 
 Each loop holds one connection and works in a thread; there are no queues. The session that holds the lock is the one that
@@ -29,7 +31,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from parking_core.store import silences
+from parking_core.store.acquirer import AcquirerClient
 from worker import jobs, metrics
+from worker.payments import Asking, Booking
 from worker.rollups import Rollups
 from worker.silence import Silence
 from worker.threads import in_thread
@@ -126,16 +130,22 @@ async def _term(settings: Settings, redis: Redis, stop: asyncio.Event, pauses: P
 
 
 async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, stop: asyncio.Event) -> None:
-    worker = await in_thread(lambda: connect(settings))
-    try:
+    async with contextlib.AsyncExitStack() as held:
+
+        async def connection() -> psycopg.Connection:
+            return held.enter_context(contextlib.closing(await in_thread(lambda: connect(settings))))
+
         silence = Silence(settings.database_url, leader, redis)
-        rollups = Rollups(worker, settings.time_zone)
+        rollups = Rollups(await connection(), settings.time_zone)
+        booking = Booking(await connection(), settings.time_zone)
+        steps = {"silence": silence.step, "rollups": rollups.step, "booking": booking.step}
+        if acquirer := AcquirerClient.of_settings(settings.acquirer):
+            await held.enter_async_context(acquirer)
+            steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(supervise("silence", silence.step, stop), name="silence")
-            loops.create_task(supervise("rollups", rollups.step, stop), name="rollups")
+            for name, step in steps.items():
+                loops.create_task(supervise(name, step, stop), name=name)
             loops.create_task(supervise("jobs", lambda: jobs.run(settings, stop), stop), name="jobs")
-    finally:
-        worker.close()
 
 
 async def supervise(loop: str, step: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:

@@ -19,3 +19,9 @@ DIRTY_BACKLOG = Gauge("parking_worker_dirty_backlog", "Rows that waited in dirty
 ROLLUPS_WRITTEN = Counter("parking_worker_rollups_written_total", "Five-minute rows that were new or different")
 SILENT_SPACES = Gauge("parking_worker_silent_spaces", "Spaces that are unknown because their sensors are silent")
 REBUILDS = Counter("parking_worker_rebuilds_total", "Times the live state was derived from history again")
+PAYMENT_NOTICES = Counter(
+    "parking_worker_payment_notices_total", "Notices of acquirers processed, by result", ["result"]
+)
+ACQUIRER_ASKED = Counter(
+    "parking_worker_acquirer_asked_total", "Orders the acquirer was asked about, by outcome", ["outcome"]
+)

@@ -57,6 +57,18 @@ class AcquirerRefusedError(ParkingError):
     code = "acquirer_refused"
 
 
+def load_keys(settings: AcquirerSettings) -> tuple[SigningKey, VerifyingKeys]:
+    """Our key and the acquirer's from their files, which are named.
+
+    Raises:
+        SettingsError: a file cannot be used.
+    """
+    return (
+        load_signing_key(Path(settings.key_file), "PARKING_ACQUIRER_KEY_FILE"),
+        load_verifying_keys(Path(settings.public_key_file), "PARKING_ACQUIRER_PUBLIC_KEY_FILE"),
+    )
+
+
 class AcquirerClient:
     """One process's way to the acquirer.
 
@@ -90,9 +102,7 @@ class AcquirerClient:
         """
         if settings.missing():
             return None
-        signing = load_signing_key(Path(settings.key_file), "PARKING_ACQUIRER_KEY_FILE")
-        verifying = load_verifying_keys(Path(settings.public_key_file), "PARKING_ACQUIRER_PUBLIC_KEY_FILE")
-        return cls(settings, signing, verifying)
+        return cls(settings, *load_keys(settings))
 
     async def __aenter__(self) -> Self:
         return self

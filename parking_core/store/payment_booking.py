@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+_LISTEN = "LISTEN payments"
+
 _WAITING = """
 SELECT id, acquirer, notice_id, body FROM payment_notices WHERE processed_at IS NULL
 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
@@ -132,6 +134,16 @@ class RefundRow:
     amount_fen: int
     reason: str
     tries: int = 0
+
+
+def listen(connection: Connection[Any]) -> None:
+    """This session hears of notices that are committed; it must not be in a transaction."""
+    connection.execute(_LISTEN)
+
+
+def wait(connection: Connection[Any], seconds: float) -> bool:
+    """Waits for a notification; gives whether one came."""
+    return any(True for _ in connection.notifies(timeout=seconds, stop_after=1))
 
 
 def waiting(connection: Connection[Any], most: int) -> list[WaitingNotice]:
