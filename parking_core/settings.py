@@ -142,6 +142,8 @@ class Settings:
     adopt_after_s: int = 30  # a gateway silent for so long is gone: another one takes over what its session holds
     metrics_port: int = 0  # 0: no metrics listener (the API serves its own at /metrics)
     time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
+    clearing_url: str = ""  # tcp://host:port of the ETC clearing centre; empty: transactions wait as ready
+    clearing_sender: str = "00000000000000B1"  # our number at the centre, 16 hexadecimal digits
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
     acquirer: AcquirerSettings = AcquirerSettings()
 
@@ -169,6 +171,8 @@ class Settings:
             adopt_after_s=_whole_number(environ, "PARKING_ADOPT_AFTER_S", cls.adopt_after_s),
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
             time_zone=_time_zone(environ.get("PARKING_TIME_ZONE") or cls.time_zone),
+            clearing_url=_clearing_url(environ.get("PARKING_CLEARING_URL") or ""),
+            clearing_sender=_clearing_sender(environ.get("PARKING_CLEARING_SENDER") or cls.clearing_sender),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
             acquirer=AcquirerSettings.from_environ(environ),
         )
@@ -189,6 +193,20 @@ def _check_url(variable: str, url: str, schemes: tuple[str, ...]) -> None:
         ) from error
     if port == 0:
         raise SettingsError(f"The port in {variable} is 0; give a number from 1 to 65535.")
+
+
+def _clearing_url(url: str) -> str:
+    if url:
+        _check_url("PARKING_CLEARING_URL", url, ("tcp",))
+        if not urlsplit(url).hostname or not urlsplit(url).port:
+            raise SettingsError("PARKING_CLEARING_URL names no host or no port; give tcp://host:port.")
+    return url
+
+
+def _clearing_sender(text: str) -> str:
+    if re.fullmatch(r"[0-9A-Fa-f]{16}", text) is None:
+        raise SettingsError(f"PARKING_CLEARING_SENDER is {text!r}; give the 16 hexadecimal digits the centre gave you.")
+    return text
 
 
 def _time_zone(name: str) -> str:

@@ -8,9 +8,11 @@
          │                          (the bucket that runs: every 15 s)
          ├─ booking   on notify     payment_notices ─► journal, payments, commands, differences
          ├─ asking    every 2 s     acquirer: orders without a notice, refunds, bills (only where one is set up)
+         ├─ clearing  every second  etc_transactions ─► packages ─► ETC clearing centre (TCP) ─► bookkeeping, totals, lists
+         │                          status lists ─► commands to lanes
          └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
 
-Each loop holds one connection and works in a thread; there are no queues. The session that holds the lock is the one that
+Each loop holds one connection and works in a thread; there are no queues but the one in clearing. The session that holds the lock is the one that
 decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM lets each loop finish its
 pass. A pass that fails is repeated after a pause that grows; a database that is away ends the term instead.
 """
@@ -33,6 +35,7 @@ from redis.backoff import NoBackoff
 from parking_core.store import silences
 from parking_core.store.acquirer import AcquirerClient
 from worker import jobs, metrics
+from worker.clearing import Clearing
 from worker.payments import Asking, Booking
 from worker.rollups import Rollups
 from worker.silence import Silence
@@ -142,6 +145,7 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
         if acquirer := AcquirerClient.of_settings(settings.acquirer):
             await held.enter_async_context(acquirer)
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
+        steps["clearing"] = Clearing(settings, lambda: connect(settings), Pauses(), stop).step
         async with asyncio.TaskGroup() as loops:
             for name, step in steps.items():
                 loops.create_task(supervise(name, step, stop), name=name)

@@ -25,3 +25,11 @@ PAYMENT_NOTICES = Counter(
 ACQUIRER_ASKED = Counter(
     "parking_worker_acquirer_asked_total", "Orders the acquirer was asked about, by outcome", ["outcome"]
 )
+CLEARING_CONNECTED = Gauge("parking_worker_clearing_connected", "1 while the ETC clearing centre is connected")
+PACKAGES_MADE = Counter("parking_worker_clearing_packages_total", "Packages made of ETC transactions")
+PACKAGES_SENT = Counter("parking_worker_clearing_sent_total", "Packages sent to the clearing centre, repeats included")
+CLEARING_MESSAGES = Counter(
+    "parking_worker_clearing_messages_total",
+    "Messages of the clearing centre by kind and our result",
+    ["kind", "result"],
+)

@@ -1,0 +1,219 @@
+"""A simulated ETC clearing centre: takes packages by TCP, answers, books, disputes, decides, pays, gives out status lists.
+
+    connection ─► read ─► judge ─► transport reply ─► outbox: response, bookkeeping
+                    └── transport reply to ours ─► off the outbox
+    outbox ─► pump ─► connection        until taken; some twice, some out of order, some late
+    days   ─► end_day ─► outbox         dispute decisions, totals, status lists
+
+`python -m simulators clearing-centre` runs one; its books are JSON on a second port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from simulators import clearing_wire as wire
+from simulators.clearing_books import CentreBooks, Habits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ZONE = ZoneInfo("Asia/Shanghai")
+_ASK_AGAIN_S = 2.0  # a message that was not taken is sent again after this
+_OVERTAKES = 8  # a reordered message passes at most so many
+_HTTP = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A message in the outbox: when it may be sent (again), and how often it must still be taken."""
+
+    message: bytes
+    due_at: float
+    times: int
+
+
+@dataclass(slots=True)
+class ClearingCentre:
+    """One centre, to which one platform connects. `books` is what tests compare with."""
+
+    habits: Habits = field(default_factory=Habits)
+    day_s: float | None = None  # seconds a day; None: days end when `end_day` is called
+    books: CentreBooks = field(init=False)
+    resends: int = 0  # packages that came again
+    _outbox: OrderedDict[int, _Waiting] = field(default_factory=OrderedDict)
+    _sent: set[int] = field(default_factory=set)
+    _on_their_way: set[int] = field(default_factory=set)  # sent on this connection, not taken yet
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _handlers: set[asyncio.Task[None]] = field(default_factory=set)
+    _servers: list[asyncio.Server] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _draws: random.Random = field(init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        first = 8 * 10**18 + int(time.time()) * 10**6  # a centre that is started again does not use numbers again
+        self.books = CentreBooks(self.habits, datetime.now(_ZONE).date(), first)
+        self._draws = random.Random(self.habits.seed)
+
+    async def start(self, port: int = 0, truth_port: int | None = None) -> int:
+        """Listens on the loopback; gives the port. With `truth_port` the books are JSON there."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        self._servers.append(server)
+        if truth_port is not None:
+            self._servers.append(await asyncio.start_server(self._tell_truth, "127.0.0.1", truth_port))
+        self._tasks.append(asyncio.create_task(self._pump(), name="outbox"))
+        if self.day_s is not None:
+            self._tasks.append(asyncio.create_task(self._days(self.day_s), name="days"))
+        return int(server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Closes everything."""
+        for server in self._servers:
+            server.close()
+        for task in (*self._tasks, *self._handlers):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._handlers, return_exceptions=True)
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Cuts every connection, in the middle of whatever was on it."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def end_day(self) -> None:
+        """The centre's day ends."""
+        self.send(self.books.end_day())
+
+    def publish(self, changes: dict[tuple[str, str], int | None]) -> None:
+        """Gives out a status list: an increment, the first time a full one."""
+        self.send([self.books.publish(changes, datetime.now(_ZONE))])
+
+    def send(self, messages: Iterable[tuple[int, bytes]], after_s: float = 0.0) -> None:
+        """Puts messages into the outbox; habits decide which are repeated."""
+        now = time.monotonic() + after_s
+        for number, message in messages:
+            times = 2 if self._draws.random() < self.habits.repeated else 1
+            self._outbox[number] = _Waiting(message, now, times)
+            self._sent.add(number)
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything was taken."""
+        return not self._outbox
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._handlers.add(task)
+            task.add_done_callback(self._handlers.discard)
+        self._writers.add(writer)
+        for number in self._on_their_way:
+            self._outbox[number].due_at = time.monotonic()  # nobody knows what the last connection lost
+        self._on_their_way.clear()
+        self._wake.set()
+        try:
+            while True:
+                number, content = await wire.read(reader, self._sent)
+                self._take(number, content, writer)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            return  # the platform connects again
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _take(self, number: int, content: wire.Content, writer: asyncio.StreamWriter) -> None:
+        if isinstance(content, bool):
+            self._taken(number, taken=content)
+            return
+        if content is None:
+            writer.write(b"%020d0" % number)
+            return
+        message_class, message_type, root = wire.class_of(content)
+        lost = False
+        if (message_class, message_type) == ("5", "7"):
+            lost = self._package(number, content)
+        elif message_class == "6":
+            self.books.results_of_platform[int(root.findtext("Body/Result", "0"))] += 1
+        elif (message_class, message_type) == ("1", "9"):
+            self.send([self.books.full_list(datetime.now(_ZONE))])
+        if not lost:
+            writer.write(b"%020d1" % number)
+
+    def _package(self, number: int, message: bytes) -> bool:
+        """Whether the transport's reply gets lost."""
+        first = number not in self.books.verdicts
+        result = self.books.judge(number, message)
+        self.resends += not first
+        drawn = self._draws.random() if first else 1.0
+        lost = drawn < self.habits.lost_replies
+        if drawn >= self.habits.lost_replies + self.habits.lost_responses:
+            answer = self.books.number()
+            self.send([(answer, wire.response(answer, number, result))], self.habits.response_s)
+        if first and result == 1:
+            self.send([self.books.bookkeeping(number)], self.habits.bookkeeping_s)
+        return lost
+
+    def _taken(self, number: int, *, taken: bool) -> None:
+        waiting = self._outbox.get(number)
+        if waiting is None:
+            return
+        self._on_their_way.discard(number)
+        waiting.times -= taken
+        waiting.due_at = time.monotonic()
+        if waiting.times <= 0:
+            del self._outbox[number]
+        else:
+            self._wake.set()
+
+    async def _pump(self) -> None:
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            due = [number for number, waiting in self._outbox.items() if waiting.due_at <= now]
+            writer = next(iter(self._writers), None)
+            if writer is not None and not writer.is_closing():
+                for number in self._shuffled(due):
+                    waiting = self._outbox[number]
+                    waiting.due_at = now + _ASK_AGAIN_S
+                    self._on_their_way.add(number)
+                    writer.write(wire.frame(number, waiting.message))
+                with contextlib.suppress(OSError):
+                    await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), 0.05)
+
+    def _shuffled(self, numbers: list[int]) -> list[int]:
+        for position in range(len(numbers) - 1, 0, -1):
+            if self._draws.random() < self.habits.reordered:
+                other = max(0, position - self._draws.randint(1, _OVERTAKES))
+                numbers.insert(other, numbers.pop(position))
+        return numbers
+
+    async def _days(self, day_s: float) -> None:
+        while True:
+            await asyncio.sleep(day_s)
+            self.end_day()
+            self.publish(self.books.random_changes())
+
+    async def _tell_truth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            body = json.dumps(self.books.summary()).encode()
+            writer.write(_HTTP.format(len(body)).encode() + body)
+            await writer.drain()
+        writer.close()
