@@ -31,13 +31,17 @@ SELECT channel, day, records, fen, confirmed, uncertain, lost FROM days ORDER BY
 """
 
 _LANES = """
-SELECT d.code, l.code, (e.occurred_at AT TIME ZONE %(zone)s)::date AS day, count(*),
-       coalesce(sum(e.amount_fen) FILTER (WHERE e.event = 'exit'), 0)::bigint,
-       coalesce((SELECT count(*) FROM differences f
-                 WHERE f.device_id = d.id AND f.day = (e.occurred_at AT TIME ZONE %(zone)s)::date), 0)
-FROM lane_events e JOIN devices d ON d.id = e.device_id JOIN lots l ON l.id = e.lot_id
-WHERE e.occurred_at >= %(since)s AND e.occurred_at < %(until)s AND e.event <> 'hour_total'
-GROUP BY d.id, d.code, l.code, 3 ORDER BY d.code, 3
+WITH days AS (
+    SELECT device_id, lot_id, (occurred_at AT TIME ZONE %(zone)s)::date AS day, count(*) AS records,
+           coalesce(sum(amount_fen) FILTER (WHERE event = 'exit'), 0)::bigint AS fen
+    FROM lane_events
+    WHERE occurred_at >= %(since)s AND occurred_at < %(until)s AND event <> 'hour_total' GROUP BY 1, 2, 3
+), found AS (
+    SELECT device_id, day, count(*) AS differences FROM differences WHERE device_id IS NOT NULL GROUP BY 1, 2
+)
+SELECT d.code, l.code, y.day, y.records, y.fen, coalesce(f.differences, 0)
+FROM days y JOIN devices d ON d.id = y.device_id JOIN lots l ON l.id = y.lot_id LEFT JOIN found f USING (device_id, day)
+ORDER BY d.code, y.day
 """
 
 _DIFFERENCES = """
