@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,9 +72,12 @@ def add_visit(  # a row of the table, column by column
     ).fetchone()
     assert event is not None
     row = connection.execute(
-        """INSERT INTO visits (lot_id, vehicle, state, entry_event_id, entered_at, exited_at)
-           VALUES (%s, %s, %s, %s, %s, %s) RETURNING id""",
-        (event[1], vehicle, state or ("open" if exited_at is None else "closed"), event[0], entered_at, exited_at),
+        """INSERT INTO visits (lot_id, vehicle, state, entry_event_id, entered_at, exited_at, matters_until)
+           VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id""",
+        (
+            *(event[1], vehicle, state or ("open" if exited_at is None else "closed"), event[0]),
+            *(entered_at, exited_at, exited_at or entered_at + timedelta(days=15)),
+        ),
     ).fetchone()
     assert row is not None
     return int(row[0])

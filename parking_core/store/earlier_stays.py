@@ -19,7 +19,7 @@ SELECT w.n, v.id, t.code, v.entered_at, v.exited_at, coalesce(c.amount_fen, 0)
 FROM unnest(%(lots)s::integer[], %(vehicles)s::text[], %(entered)s::timestamptz[], %(since)s::timestamptz[],
             %(visits)s::bigint[]) WITH ORDINALITY AS w (lot_id, vehicle, entered_at, since, visit_id, n)
 JOIN visits v ON v.vehicle = w.vehicle AND v.lot_id = w.lot_id AND v.entered_at < w.entered_at
-    AND v.state = 'closed' AND v.exited_at > w.since AND v.exited_at <= w.entered_at
+    AND v.state = 'closed' AND v.matters_until > w.since AND v.exited_at > w.since AND v.exited_at <= w.entered_at
     AND v.id IS DISTINCT FROM w.visit_id
 LEFT JOIN LATERAL (
     SELECT amount_fen, tariff_id FROM charges WHERE visit_id = v.id ORDER BY version DESC LIMIT 1
