@@ -12,9 +12,10 @@
          │                          status lists ─► commands to lanes
          └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
 
-Each loop holds one connection and works in a thread; there are no queues but the one in clearing. The session that holds the lock is the one that
-decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM lets each loop finish its
-pass. A pass that fails is repeated after a pause that grows; a database that is away ends the term instead.
+Each loop holds one connection and works in a thread; there are no queues but the one in clearing. The session that holds
+the lock is the one that decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM
+lets each loop finish its pass. A pass that fails is repeated after a pause that grows; a database that is away ends the
+term instead.
 """
 
 from __future__ import annotations
