@@ -60,6 +60,8 @@ class DifferenceName(StrEnum):
     AMOUNT_DIFFERS = "amount_differs"  # the lane charged another amount than the tariff gives
     ARREARS = "arrears"  # left without paying
     OVERPAID = "overpaid"  # more was paid than is due
+    NO_TARIFF = "no_tariff"  # the lot has no tariff for the visit: not charged
+    EVENT_SET_ASIDE = "event_set_aside"  # a lane record that could not be processed: not in any visit or sum
     # channels
     PACKAGE_REFUSED = "package_refused"
     DISPUTED = "disputed"
@@ -90,6 +92,8 @@ OWNERS: Final[Mapping[DifferenceName, Owner]] = {
     DifferenceName.AMOUNT_DIFFERS: Owner.OPERATOR,
     DifferenceName.ARREARS: Owner.OPERATOR,
     DifferenceName.OVERPAID: Owner.DISTRICT,
+    DifferenceName.NO_TARIFF: Owner.OPERATOR,
+    DifferenceName.EVENT_SET_ASIDE: Owner.MAINTENANCE,
     DifferenceName.PACKAGE_REFUSED: Owner.DISTRICT,
     DifferenceName.DISPUTED: Owner.CLEARING_CENTRE,
     DifferenceName.CLEARING_TOTAL: Owner.CLEARING_CENTRE,

@@ -57,6 +57,13 @@ _SET_ASIDE = """
 INSERT INTO lane_events_set_aside (event_id, error) VALUES (%(event)s, %(error)s) ON CONFLICT (event_id) DO NOTHING
 """
 
+_SET_ASIDE_SINCE = "SELECT count(*) FROM lane_events_set_aside WHERE set_aside_at > %(since)s"
+
+_TAKE_BACK = """
+WITH back AS (DELETE FROM lane_events_set_aside WHERE event_id = ANY(%(events)s) RETURNING event_id)
+UPDATE lane_events SET processed_at = NULL FROM back WHERE lane_events.id = back.event_id RETURNING lane_events.id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Amended:
@@ -95,3 +102,14 @@ def vehicles_after(connection: Connection[Any], events: Sequence[int]) -> dict[i
 def set_aside(connection: Connection[Any], event_id: int, error: str) -> None:
     """Takes an event out of everything that is derived from the ledger."""
     connection.execute(_SET_ASIDE, {"event": event_id, "error": error})
+
+
+def set_aside_since(connection: Connection[Any], since: datetime) -> int:
+    """How many events were set aside after a moment."""
+    row = connection.execute(_SET_ASIDE_SINCE, {"since": since}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def take_back(connection: Connection[Any], events: Sequence[int]) -> list[int]:
+    """Lets events that were set aside wait again; gives those that had been."""
+    return [event for (event,) in connection.execute(_TAKE_BACK, {"events": list(events)}).fetchall()]

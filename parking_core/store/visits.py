@@ -72,11 +72,12 @@ WHERE other.processed_at IS NOT NULL
 """
 
 _COLUMNS = """id, lot_id, vehicle, plate_color, vehicle_class, state, reasons, entry_event_id, exit_event_id, entered_at,
-       exited_at, matters_until"""
+       exited_at, matters_until, linked_event_id"""
 
 _STORED = """
 SELECT visit.id, visit.lot_id, visit.vehicle, visit.plate_color, visit.vehicle_class, visit.state, visit.reasons,
-       visit.entry_event_id, visit.exit_event_id, visit.entered_at, visit.exited_at, visit.matters_until
+       visit.entry_event_id, visit.exit_event_id, visit.entered_at, visit.exited_at, visit.matters_until,
+       visit.linked_event_id
 FROM unnest(%(vehicles)s::text[], %(since)s::timestamptz[]) AS wanted (vehicle, since)
 JOIN visits visit ON visit.vehicle = wanted.vehicle AND visit.state <> 'void'
  AND visit.matters_until >= wanted.since AND coalesce(visit.entered_at, visit.exited_at) >= wanted.since
@@ -85,16 +86,17 @@ JOIN visits visit ON visit.vehicle = wanted.vehicle AND visit.state <> 'void'
 _VALUES = """
 unnest(%(ids)s::bigint[], %(lots)s::integer[], %(vehicles)s::text[], %(colors)s::text[], %(classes)s::smallint[],
        %(states)s::text[], %(reasons)s::text[], %(entries)s::bigint[], %(exits)s::bigint[],
-       %(entered)s::timestamptz[], %(exited)s::timestamptz[], %(until)s::timestamptz[])
+       %(entered)s::timestamptz[], %(exited)s::timestamptz[], %(until)s::timestamptz[],
+       %(linked)s::bigint[])
     AS new (id, lot_id, vehicle, plate_color, vehicle_class, state, reasons, entry_event_id, exit_event_id, entered_at,
-            exited_at, matters_until)
+            exited_at, matters_until, linked_event_id)
 """
 
 _INSERT = f"""
 INSERT INTO visits (lot_id, vehicle, plate_color, vehicle_class, state, reasons, entry_event_id, exit_event_id,
-                    entered_at, exited_at, matters_until)
+                    entered_at, exited_at, matters_until, linked_event_id)
 SELECT lot_id, vehicle, plate_color, vehicle_class, state, string_to_array(reasons, ','), entry_event_id, exit_event_id,
-       entered_at, exited_at, matters_until
+       entered_at, exited_at, matters_until, linked_event_id
 FROM {_VALUES}
 RETURNING id, entry_event_id, exit_event_id
 """  # noqa: S608  # the fragment is the constant above
@@ -103,13 +105,14 @@ _UPDATE = f"""
 UPDATE visits SET lot_id = new.lot_id, vehicle = new.vehicle, plate_color = new.plate_color,
        vehicle_class = new.vehicle_class, state = new.state, reasons = string_to_array(new.reasons, ','),
        entry_event_id = new.entry_event_id, exit_event_id = new.exit_event_id, entered_at = new.entered_at,
-       exited_at = new.exited_at, matters_until = new.matters_until, changed_at = clock_timestamp()
+       exited_at = new.exited_at, matters_until = new.matters_until,
+       linked_event_id = new.linked_event_id, changed_at = clock_timestamp()
 FROM {_VALUES} WHERE visits.id = new.id
 """  # noqa: S608  # the fragment is the constant above
 
 _VOID = """
 UPDATE visits SET state = 'void', channel = NULL, entry_event_id = NULL, exit_event_id = NULL,
-       changed_at = clock_timestamp()
+       linked_event_id = NULL, changed_at = clock_timestamp()
 WHERE id = ANY(%(ids)s)
 """
 
@@ -121,6 +124,30 @@ WHERE visits.id = new.id AND visits.channel IS DISTINCT FROM new.channel
 
 _OVERDUE = """
 SELECT vehicle, entered_at FROM visits WHERE state = 'open' AND entered_at < %(before)s ORDER BY entered_at LIMIT %(limit)s
+"""
+
+# Closed stays of other vehicles that may have held, or not held, a permit's slot for one of these visits' sake.
+_SHARING_PERMITS = """
+WITH RECURSIVE moved AS (
+    SELECT lot_id, vehicle, coalesce(entered_at, exited_at) AS begins, coalesce(exited_at, 'infinity') AS ends
+    FROM visits WHERE id = ANY(%(ids)s)
+), linked (lot_id, begins, ends, permit_id) AS (
+    SELECT moved.lot_id, moved.begins, moved.ends, permit.id
+    FROM moved JOIN permit_plates plate ON plate.plate = moved.vehicle
+    JOIN permits permit ON permit.id = plate.permit_id AND permit.lot_id = moved.lot_id
+    UNION
+    SELECT linked.lot_id, linked.begins, linked.ends, permit.id
+    FROM linked JOIN permit_plates mine ON mine.permit_id = linked.permit_id
+    JOIN permit_plates theirs ON theirs.plate = mine.plate
+    JOIN permits permit ON permit.id = theirs.permit_id AND permit.lot_id = linked.lot_id
+)
+SELECT DISTINCT visit.id, visit.lot_id, visit.vehicle, visit.plate_color, visit.vehicle_class, visit.state,
+       visit.reasons, visit.entry_event_id, visit.exit_event_id, visit.entered_at, visit.exited_at,
+       visit.matters_until, visit.linked_event_id
+FROM linked JOIN permit_plates plate ON plate.permit_id = linked.permit_id
+JOIN visits visit ON visit.vehicle = plate.plate AND visit.lot_id = linked.lot_id AND visit.state = 'closed'
+ AND visit.exited_at > linked.begins AND visit.entered_at < linked.ends
+WHERE visit.id <> ALL(%(ids)s)
 """
 
 _BY_ID = f"SELECT {_COLUMNS} FROM visits WHERE id = ANY(%(ids)s)"  # noqa: S608  # the columns are the constant above
@@ -190,6 +217,13 @@ def visits_by_id(connection: Connection[Any], ids: Sequence[int]) -> list[Stored
     return [_visit(row) for row in connection.execute(_BY_ID, {"ids": list(ids)}).fetchall()]
 
 
+def sharing_permits(connection: Connection[Any], ids: Sequence[int]) -> list[StoredVisit]:
+    """Closed visits of other vehicles at the same time whose permits are linked to those of these visits by plates."""
+    if not ids:
+        return []
+    return [_visit(row) for row in connection.execute(_SHARING_PERMITS, {"ids": list(ids)}).fetchall()]
+
+
 def insert_visits(connection: Connection[Any], new: Sequence[DerivedVisit]) -> dict[tuple[int | None, int | None], int]:
     """Adds visits; gives their ids by their (entry event, exit event)."""
     if not new:
@@ -222,7 +256,7 @@ def overdue(connection: Connection[Any], before: datetime, limit: int) -> list[t
 
 
 def _visit(row: tuple[Any, ...]) -> StoredVisit:
-    visit, lot_id, vehicle, color, vehicle_class, state, reasons, entry, leaving, entered, exited, until = row
+    visit, lot_id, vehicle, color, vehicle_class, state, reasons, entry, leaving, *times = row
     return StoredVisit(
         id=visit,
         lot_id=lot_id,
@@ -233,9 +267,10 @@ def _visit(row: tuple[Any, ...]) -> StoredVisit:
         reasons=tuple(reasons),
         entry_event_id=entry,
         exit_event_id=leaving,
-        entered_at=entered,
-        exited_at=exited,
-        matters_until=until,
+        entered_at=times[0],
+        exited_at=times[1],
+        matters_until=times[2],
+        linked_event_id=times[3],
     )
 
 
@@ -254,4 +289,5 @@ def _columns(visits: Sequence[DerivedVisit]) -> dict[str, list[Any]]:
         "entered": [draft.entered_at for draft in drafts],
         "exited": [draft.exited_at for draft in drafts],
         "until": [draft.matters_until for draft in drafts],
+        "linked": [draft.linked_event_id for draft in drafts],
     }

@@ -2,10 +2,12 @@
 
 from parking_core.visits.comparison import Comparison, DerivedVisit, StoredVisit, compare
 from parking_core.visits.facts import CHANGES, Direction, Oddity, Passage, Policy, VisitDraft, VisitState
+from parking_core.visits.findings import NAMES, VisitChannel, VisitMoney, channel_of, findings
 from parking_core.visits.pairing import in_order, pair
 
 __all__ = [
     "CHANGES",
+    "NAMES",
     "Comparison",
     "DerivedVisit",
     "Direction",
@@ -13,9 +15,13 @@ __all__ = [
     "Passage",
     "Policy",
     "StoredVisit",
+    "VisitChannel",
     "VisitDraft",
+    "VisitMoney",
     "VisitState",
+    "channel_of",
     "compare",
+    "findings",
     "in_order",
     "pair",
 ]

@@ -28,6 +28,7 @@ class StoredVisit:
     entered_at: datetime | None
     exited_at: datetime | None
     matters_until: datetime
+    linked_event_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,7 @@ def _is(visit: StoredVisit, vehicle: str, draft: VisitDraft) -> bool:
         and visit.exited_at == draft.exited_at
         and visit.reasons == draft.reasons
         and visit.matters_until == draft.matters_until
+        and visit.linked_event_id == draft.linked_event_id
         and visit.lot_id == draft.lot_id
         and visit.plate_color == draft.plate_color
         and visit.vehicle_class == draft.vehicle_class

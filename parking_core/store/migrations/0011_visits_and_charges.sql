@@ -41,6 +41,7 @@ CREATE TABLE visits (
     entered_at timestamptz,
     exited_at timestamptz,
     matters_until timestamptz NOT NULL,    -- passages after that leave the visit as it is
+    linked_event_id bigint REFERENCES lane_events,  -- exit_elsewhere: the entry in the other lot, or the exit there
     opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CHECK (state = 'void' OR entry_event_id IS NOT NULL OR exit_event_id IS NOT NULL)
@@ -90,7 +91,8 @@ CREATE INDEX etc_transactions_visit ON etc_transactions (visit_id);
 CREATE TABLE lane_counts (
     lot_id integer PRIMARY KEY REFERENCES lots,
     inside integer NOT NULL,           -- open visits
-    sensor_occupied integer,           -- NULL: no bay sensors
+    sensors boolean NOT NULL,          -- whether any of its spaces has a device
+    sensor_occupied integer,           -- NULL: no sensors, or what they say is not known
     drift integer,                     -- inside - sensor_occupied
     counted_at timestamptz NOT NULL
 );
@@ -105,5 +107,6 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT, INSERT, UPDATE ON lane_amendments, visits, etc_transactions, lane_counts TO worker_role;
         GRANT SELECT, INSERT ON lane_events_set_aside, charges TO worker_role;
+        GRANT DELETE ON lane_events_set_aside TO worker_role;
     END IF;
 END $$;
