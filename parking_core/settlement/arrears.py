@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ class Arrear:
     vehicle: str
     exited_at: datetime
     owed_fen: int
+
+    def lessened(self, paid_fen: int) -> Arrear:
+        """What is left when a part of it is paid."""
+        return replace(self, owed_fen=self.owed_fen - paid_fen)
 
 
 def oldest_first(arrears: Iterable[Arrear], amount_fen: int) -> list[tuple[Arrear, int]]:

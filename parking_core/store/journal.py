@@ -76,13 +76,13 @@ GROUP BY v.id, l.code HAVING sum(p.amount_fen) > 0 ORDER BY v.exited_at, v.id
 _BOOKED = "SELECT key FROM journal WHERE key = ANY(%s)"
 
 _OF_VISIT = """
-SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.detail, a.code, p.amount_fen
+SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.visit_id, j.detail, a.code, p.amount_fen
 FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
 WHERE j.visit_id = %s ORDER BY j.id, p.line
 """
 
 _BY_KEY = """
-SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.detail, a.code, p.amount_fen
+SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.visit_id, j.detail, a.code, p.amount_fen
 FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
 WHERE j.key = %s ORDER BY p.line
 """
@@ -117,6 +117,7 @@ class BookedEntry:
     kind: str
     occurred_at: datetime
     booked_at: datetime
+    visit_id: int | None
     detail: Mapping[str, Any]
     postings: tuple[tuple[str, int], ...]
 
@@ -234,9 +235,9 @@ def _entries(rows: Sequence[tuple[Any, ...]]) -> list[BookedEntry]:
     heads: dict[int, tuple[Any, ...]] = {}
     lines: dict[int, list[tuple[str, int]]] = {}
     for row in rows:
-        heads.setdefault(row[0], row[:6])
-        lines.setdefault(row[0], []).append((row[6], row[7]))
+        heads.setdefault(row[0], row[:7])
+        lines.setdefault(row[0], []).append((row[7], row[8]))
     return [
-        BookedEntry(number, key, kind, occurred_at, booked_at, detail, tuple(lines[number]))
-        for number, key, kind, occurred_at, booked_at, detail in heads.values()
+        BookedEntry(number, key, kind, occurred_at, booked_at, visit_id, detail, tuple(lines[number]))
+        for number, key, kind, occurred_at, booked_at, visit_id, detail in heads.values()
     ]
