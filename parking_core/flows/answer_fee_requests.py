@@ -20,7 +20,7 @@ from parking_core.flows.offer_payment import Offer, offer_all
 from parking_core.flows.price_visits import ToPrice, price_visits
 from parking_core.payments import LANE_LINK_LIFE
 from parking_core.plates import masked
-from parking_core.store import commands, fee_requests, journal, visit_money
+from parking_core.store import commands, fee_requests, journal
 from parking_core.visits import Policy
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _look_up(
         return []
     asked = [(request.lot_id, request.vehicle, request.occurred_at) for request in requests]
     visits = fee_requests.open_visits(connection, asked, CLOCK_SKEW)
-    paid = visit_money.payments_of(connection, [visit.id for visit in visits.values()])
+    paid = fee_requests.payments_of(connection, [visit.id for visit in visits.values()])
     wanted = [
         ToPrice(
             lot_id=requests[place].lot_id,
@@ -108,7 +108,7 @@ def _look_up(
             visit_id=visit.id,
             plate_color=visit.plate_color,
             vehicle_class=visit.vehicle_class,
-            payments=tuple(paid.get(visit.id, ())),
+            payments=paid.get(visit.id, ()),
         )
         for place, visit in visits.items()
     ]

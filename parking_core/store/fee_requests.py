@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parking_core.tariffs import Payment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
@@ -22,6 +24,15 @@ CROSS JOIN LATERAL (
       AND v.entered_at <= asked.at + %(skew)s
     ORDER BY v.entered_at DESC, v.id DESC LIMIT 1
 ) AS found
+"""
+
+# What drivers paid for visits that run, otherwise than at a lane; it buys the tariff's grace.
+_PAYMENTS = """
+SELECT entry.visit_id, entry.occurred_at, -sum(posting.amount_fen)::bigint
+FROM journal entry JOIN postings posting ON posting.journal_id = entry.id
+JOIN accounts account ON account.id = posting.account_id AND account.kind = 'receivable'
+WHERE entry.visit_id = ANY(%(visits)s) AND entry.kind IN ('qr_payment', 'cash_payment', 'hold_captured')
+GROUP BY entry.id ORDER BY entry.occurred_at, entry.id
 """
 
 # The last answer that a lane was given for a visit, while its link can be paid.
@@ -59,6 +70,15 @@ def open_visits(
         "skew": skew,
     }
     return {place - 1: OpenVisit(*row) for place, *row in connection.execute(_OPEN_VISITS, parameters).fetchall()}
+
+
+def payments_of(connection: Connection[Any], visit_ids: Sequence[int]) -> dict[int, tuple[Payment, ...]]:
+    """What was paid for each visit so far, oldest first; visits without a payment are left out."""
+    found: dict[int, list[Payment]] = {}
+    rows = connection.execute(_PAYMENTS, {"visits": list(visit_ids)}).fetchall() if visit_ids else []
+    for visit_id, at, amount_fen in rows:
+        found.setdefault(visit_id, []).append(Payment(at, amount_fen))
+    return {visit_id: tuple(payments) for visit_id, payments in found.items()}
 
 
 def earlier_answers(
