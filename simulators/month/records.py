@@ -42,7 +42,7 @@ _FATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One message on its way. `waits_for`: the visit (by number) whose payment opens the barrier before it."""
+    """One message on its way."""
 
     topic: str
     payload: bytes
@@ -51,7 +51,6 @@ class Sent:
     at: datetime
     visit: int | None = None
     event: str = ""
-    waits_for: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +90,6 @@ class _Record:
     fate: str = ""  # "", lost, late, twice
     refers_to: _Record | None = None
     reuses: _Record | None = None  # takes the number of another one
-    waits_for: int | None = None
     record_no: int = -1
 
 
@@ -139,8 +137,6 @@ class Writer:
         if visit.channel is Channel.QR:
             self._put(visit, exited_at - _ASKS_BEFORE, visit.exit_lane, self._body(visit, "fee_request"))
         left = self._put(visit, exited_at, visit.exit_lane, self._body(visit, "exit"))
-        if visit.channel is Channel.QR:
-            left.waits_for = visit.number
         if visit.channel is Channel.ETC:
             self._charge(visit, fault, left, month)
         entry_fate, exit_fate = _FATES.get(fault, ("", "")) if fault else ("", "")
@@ -352,7 +348,6 @@ class Writer:
             at=record.at,
             visit=record.visit,
             event=str(record.body["event"]),
-            waits_for=record.waits_for,
         )
 
 

@@ -28,7 +28,7 @@ class Channel(StrEnum):
     """How a vehicle settles what it owes."""
 
     ETC = "etc"  # the antenna charges its card
-    QR = "qr"  # the driver pays on the phone before the barrier opens
+    QR = "qr"  # leaves, and pays on the phone afterwards
     LATER = "later"  # leaves and owes
     PERMIT = "permit"
 
