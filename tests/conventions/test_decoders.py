@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from gateway.decoders.native import decoder as native
+from gateway.lanes import LaneReader
+from parking_core.lanes import Way
 from tests.conventions.source import REPOSITORY, report
+from tests.lane_builders import a_lane, a_lane_device, lane_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,8 +109,20 @@ def native_form(record: Any) -> dict[str, Any]:
     return {**said, "at": native.microseconds(record.at)}
 
 
+def read_lane(_topic: str, payload: bytes) -> object:
+    """A lane's message as the ledger would hold it, received at 10:01 in China on 1 June 2026 from a lane for both ways."""
+    message = lane_message(payload, received_us=1_780_279_260_000_000)
+    report = LaneReader(ZoneInfo("Asia/Shanghai")).read(message, a_lane_device(a_lane(way=Way.BOTH)))
+    if isinstance(report, native.Refusal):
+        return {"rejected": str(report.reason)}
+    event = msgspec.to_builtins({**dataclasses.asdict(report.event), "flags": list(report.flags)})
+    event["etc"] = {name: value for name, value in (event["etc"] or {}).items() if value is not None}
+    not_said = ("id", "device_id", "lot_id", "received_at")
+    return [{name: value for name, value in event.items() if name not in not_said and value not in (None, {})}]
+
+
 # How to ask a family's decoder; each gives a list of readings or {"rejected": reason}.
-READERS: dict[str, Callable[[str, bytes], object]] = {"native": read_native}
+READERS: dict[str, Callable[[str, bytes], object]] = {"native": read_native, "lane": read_lane}
 
 
 def decode_sample(family: Path, sample: dict[str, Any]) -> object:

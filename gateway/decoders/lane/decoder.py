@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -100,9 +100,9 @@ def amount_of_hour(record: LaneRecord) -> int | None:
 
 
 def hour_of(record: LaneRecord, at: datetime, zone: tzinfo) -> datetime | str:
-    """Start of the hour of an hour_total in the zone, or what is wrong with it. Absent: the last full hour before."""
+    """Start (UTC) of the hour of an hour_total, or what is wrong with it. Absent: the zone's last full hour before."""
     if record.hour is None:
-        return at.astimezone(zone).replace(minute=0, second=0, microsecond=0) - HOUR
+        return at.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC) - HOUR
     try:
         if len(record.hour) == 10 and record.hour.isdecimal():
             hour = datetime.strptime(record.hour, "%Y%m%d%H").replace(tzinfo=zone)
@@ -112,7 +112,9 @@ def hour_of(record: LaneRecord, at: datetime, zone: tzinfo) -> datetime | str:
         return f"The hour {record.hour!r} is neither an RFC 3339 time nor YYYYMMDDHH."
     if hour.tzinfo is None or (hour.minute, hour.second, hour.microsecond) != (0, 0, 0):
         return f"The hour {record.hour!r} must be the start of an hour, with its offset."
-    return hour
+    if microseconds(hour) is None:
+        return f"The hour {record.hour!r} is no time between the years 1 and 9999."
+    return hour.astimezone(UTC)
 
 
 def day_of(text: str | None) -> date | None:
