@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -19,10 +20,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.application import create_app
 from api.following import Follower
 from api.live import ABORT
+from api.payment_desk import PaymentDesk
 from api.state import ApiState, HttpSettings
 from parking_core.errors import ParkingError, SettingsError
 from parking_core.observability import configure_logging
 from parking_core.settings import Settings
+from parking_core.store.acquirer import AcquirerClient
 from parking_core.store.live_state import LiveState
 
 if TYPE_CHECKING:
@@ -66,7 +69,11 @@ class ApiServer(uvicorn.Server):
 
 
 def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
-    """The server with everything wired; nothing is connected before it runs."""
+    """The server with everything wired; nothing is connected before it runs.
+
+    Raises:
+        SettingsError: a key of the acquirer cannot be used.
+    """
     database = AsyncConnectionPool(
         settings.database_url,
         min_size=1,
@@ -77,10 +84,16 @@ def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
         name="api",
     )
     redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
-    api = ApiState.build(http, clock=lambda: time.time_ns() // 1000, database=database)
+    acquirer = AcquirerClient.of_settings(settings.acquirer)
+    api = ApiState.build(
+        http,
+        clock=lambda: time.time_ns() // 1000,
+        database=database,
+        payments=PaymentDesk(acquirer, settings.acquirer.missing()),
+    )
 
     async def background(hub: LiveHub) -> None:
-        async with database, redis:
+        async with database, redis, acquirer or contextlib.nullcontext():
             await Follower(api, database, LiveState(redis)).run(hub)
 
     app = create_app(api, background)
@@ -126,12 +139,13 @@ def main() -> None:
         sys.exit(str(error))
     http = HttpSettings.from_environ(os.environ, port=settings.http_port, time_zone=settings.time_zone)
     try:
+        server = build_server(settings, http)
         listener = listen(http.host, http.port)
     except ParkingError as error:
         sys.exit(str(error))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # before uvicorn listens for them, and again when it hands them on after draining
-    build_server(settings, http).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _leave(*_: object) -> None:

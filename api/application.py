@@ -16,6 +16,7 @@ from api.live import LiveHub, live_routes
 from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
+from api.payments import NoticeTaken, PaymentOrder, PaymentPage, payment_routes
 from api.problems import register_problems
 from api.quotes import Quote, quote_routes
 from api.routing import DirectRoute, Shortcut
@@ -61,10 +62,13 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     availability_routes(app.router, api)
     lot_routes(app.router, api)
     quote_routes(app.router, api)
+    payment_routes(app.router, api)
     live_routes(app.router, hub)
     operations_routes(app.router, api)
     register_problems(app)
-    serve_openapi(app, Availability, LotPage, LotDetail, SpacePage, History, Quote)
+    serve_openapi(
+        app, Availability, LotPage, LotDetail, SpacePage, History, Quote, PaymentPage, PaymentOrder, NoticeTaken
+    )
     app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:
         app.add_middleware(

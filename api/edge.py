@@ -24,6 +24,7 @@ LONGEST_BODY = 65_536  # bytes; no route takes more
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PROCESS = os.urandom(4).hex().encode()  # request ids of ours: which process, which of its requests
 _requests = itertools.count(1)
+_PAYMENTS = "/v1/payments/"
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -65,13 +66,19 @@ class Edge:
                 raise
             await _too_large()(scope, receive, send_with_headers)
         except Exception:  # supervisor: the last net, nothing of the inside may leave
-            log.exception("request failed", path=scope["path"], request_id=identity.decode())
+            log.exception("request failed", path=_loggable(scope), request_id=identity.decode())
             if status:
                 raise  # half an answer left already: only closing the connection tells the client
             await _internal()(scope, receive, send_with_headers)
         finally:
             request_id.reset(token)
             self._measures.request(scope, status, time.perf_counter() - began)
+
+
+def _loggable(scope: Scope) -> str:
+    """The path, of a payment link the route only: its token is all that a driver has."""
+    path: str = scope["path"]
+    return getattr(scope.get("route"), "path", _PAYMENTS) if path.startswith(_PAYMENTS) else path
 
 
 class _BodyTooLargeError(Exception):

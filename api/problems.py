@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from api.query import InvalidQueryError
 from parking_core.errors import InvalidInputError, NotFoundError, ParkingError, ServiceUnavailableError
+from parking_core.payments import AlreadyPaidError, LinkOverError
+from parking_core.store.acquirer import AcquirerRefusedError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,6 +24,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 STATUS_OF: dict[type[ParkingError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
+    AlreadyPaidError: 409,
+    LinkOverError: 410,
+    AcquirerRefusedError: 502,
     ServiceUnavailableError: 503,
 }  # any other is a mistake of ours: 500
 RETRY_AFTER_S = 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from api.measures import Measures
+from api.payment_desk import PaymentDesk
 from api.price_list import Prices
 from api.snapshot import Snapshot
 from parking_core.errors import ServiceUnavailableError
@@ -79,14 +80,26 @@ class ApiState:
     database: AsyncConnectionPool | None = None  # None: history is not offered
     health: Health = field(default_factory=Health)
     prices: Prices = field(default_factory=Prices)
+    payments: PaymentDesk = field(default_factory=PaymentDesk)
 
     @classmethod
     def build(
-        cls, http: HttpSettings, clock: Callable[[], int], database: AsyncConnectionPool | None = None
+        cls,
+        http: HttpSettings,
+        clock: Callable[[], int],
+        database: AsyncConnectionPool | None = None,
+        payments: PaymentDesk | None = None,
     ) -> ApiState:
-        """A process that has loaded nothing yet."""
+        """A process that has loaded nothing yet; without `payments` nobody can pay by QR code."""
         snapshot = Snapshot(zone=ZoneInfo(http.time_zone), clock=clock)
-        return cls(http=http, clock=clock, snapshot=snapshot, measures=Measures(snapshot), database=database)
+        return cls(
+            http=http,
+            clock=clock,
+            snapshot=snapshot,
+            measures=Measures(snapshot),
+            database=database,
+            payments=payments or PaymentDesk(),
+        )
 
     def board(self) -> Board:
         """The board of the moment.
