@@ -16,6 +16,30 @@ _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 
 _SIZES = (1, 10, 50, 100, 250, 500, 1000, 2000, 4000, 8000)
 
 
+class LaneMetrics:
+    """Counters of lane messages."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("gateway_lane_events_total", "Lane messages entered into the ledger", registry=registry)
+        self.flags = Counter("gateway_lane_flags_total", "Failed checks of lane messages", ["check"], registry=registry)
+        self.repeats = Counter(
+            "gateway_lane_repeats_total",
+            "Lane messages that the ledger had already: redelivered, or repeated in another way",
+            ["reason"],
+            registry=registry,
+        )
+
+    def count(self, reports: Sequence[LaneReport], entered: Entered) -> None:
+        """Counts what became of lane messages."""
+        self.events.inc(entered.new)
+        self.repeats.labels("redelivered").inc(entered.redelivered)
+        for reason, number in entered.repeats.items():
+            self.repeats.labels(reason).inc(number)
+        for report in reports:
+            for flag in report.flags:
+                self.flags.labels(flag).inc()
+
+
 class Metrics:
     """All counters of one gateway process."""
 
@@ -26,18 +50,7 @@ class Metrics:
         self.rejections = Counter(
             "gateway_dead_letters_total", "Messages kept as dead letters", ["reason"], registry=self.registry
         )
-        self.lane_events = Counter(
-            "gateway_lane_events_total", "Lane messages entered into the ledger", registry=self.registry
-        )
-        self.lane_flags = Counter(
-            "gateway_lane_flags_total", "Failed checks of lane messages", ["check"], registry=self.registry
-        )
-        self.lane_repeats = Counter(
-            "gateway_lane_repeats_total",
-            "Lane messages that the ledger had already, redelivered or repeated in another way",
-            ["reason"],
-            registry=self.registry,
-        )
+        self.lanes = LaneMetrics(self.registry)
         self.command_acks = Counter(
             "gateway_command_acks_total", "Devices' answers to commands", ["outcome"], registry=self.registry
         )
@@ -82,16 +95,6 @@ class Metrics:
         self.live_waiting = Gauge(
             "gateway_live_waiting_readings", "Durable readings not yet in the live state", registry=self.registry
         )
-
-    def count_lanes(self, reports: Sequence[LaneReport], entered: Entered) -> None:
-        """Counts what became of lane messages."""
-        self.lane_events.inc(entered.new)
-        self.lane_repeats.labels("redelivered").inc(entered.redelivered)
-        for reason, number in entered.repeats.items():
-            self.lane_repeats.labels(reason).inc(number)
-        for report in reports:
-            for flag in report.flags:
-                self.lane_flags.labels(flag).inc()
 
     def serve(self, port: int) -> None:
         """Serves /metrics on the loopback address; 0: not at all."""

@@ -243,7 +243,7 @@ class Gateway:
         for outcome in ("finished", "late", "unknown", "foreign"):
             metrics.command_acks.labels(outcome).inc(len(getattr(recorded.acks, outcome)))
         if found.lane_reports:
-            metrics.count_lanes(found.lane_reports, recorded.lanes)
+            metrics.lanes.count(found.lane_reports, recorded.lanes)
         if len(readings):
             metrics.clock_suspects.inc(int(readings["clock_suspect"].sum()))
             lag_us = np.median(readings["received_us"] - readings["occurred_us"])
