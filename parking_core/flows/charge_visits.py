@@ -16,7 +16,7 @@ from parking_core.flows.book_charges import book_charges
 from parking_core.flows.derive_visits import visit_id
 from parking_core.flows.price_visits import ToPrice, price_visits, use_coupons
 from parking_core.reconciliation import DifferenceState
-from parking_core.store import differences, visit_money, visits
+from parking_core.store import differences, visit_review, visits
 from parking_core.store.charges import PricedVisit
 from parking_core.visits import NAMES, Oddity, VisitState, channel_of, findings
 
@@ -46,7 +46,7 @@ def charge_visits(
     closed = [one for one in derived.standing if one.draft.state is VisitState.CLOSED]
     entered_unseen = [one for one in derived.standing if one.draft.state is VisitState.MISSING_ENTRY]
     known_before = [visit_id(one) for one in closed if one.id is not None and one.before is not None]
-    payments = visit_money.payments_of(connection, known_before)
+    payments = visit_review.payments_of(connection, known_before)
     wanted = {visit_id(one): (_to_price(one, payments), _reason(one)) for one in closed}
     moved = [visit_id(one) for one in (*derived.new, *derived.changed)]
     for sharer in visits.sharing_permits(connection, [*moved, *(visit.id for visit in derived.void)]):
@@ -137,7 +137,7 @@ def _taken_back(
         unpaid = draft.state is VisitState.MISSING_ENTRY and not draft.paid_at_lane_fen
         if one.before is not None and (uncharged or unpaid):
             times[number] = draft.exited_at or draft.entered_at or now
-    charged = visit_money.charged(connection, times)
+    charged = visit_review.charged(connection, times)
     return [
         PricedVisit(visit_id=number, amount_fen=0, lines=[], reason="taken_back", at=times[number])
         for number in sorted(charged)
@@ -146,9 +146,9 @@ def _taken_back(
 
 def review_visits(connection: Connection[Any], visit_ids: Collection[int], zone: ZoneInfo) -> list[Difference]:
     """Says how visits were paid and what is odd about them, and ends what no longer is; gives what is odd now."""
-    money = visit_money.money_of(connection, visit_ids)
+    money = visit_review.review(connection, visit_ids)
     visits.set_channels(connection, {visit.visit_id: channel_of(visit) for visit in money})
-    known = visit_money.known_differences(connection, visit_ids, NAMES)
+    known = visit_review.known_differences(connection, visit_ids, NAMES)
     wanted: list[Difference] = []
     dissolved: list[str] = []
     for visit in money:
@@ -156,15 +156,15 @@ def review_visits(connection: Connection[Any], visit_ids: Collection[int], zone:
         before = known.get(visit.visit_id, [])
         wanted += [_under_key(difference, before) for difference in found]
         names = {difference.name for difference in found}
-        dissolved += [key for name, key, state, _ in before if name not in names and state is DifferenceState.OPEN]
-    visit_money.open_differences(connection, wanted)
+        dissolved += [key for name, key, state in before if name not in names and state is DifferenceState.OPEN]
+    visit_review.open_differences(connection, wanted)
     differences.end(connection, dissolved, DifferenceState.SETTLED, "Later records or payments have resolved it.")
     return wanted
 
 
-def _under_key(difference: Difference, known: Sequence[tuple[DifferenceName, str, DifferenceState, int]]) -> Difference:
+def _under_key(difference: Difference, known: Sequence[tuple[DifferenceName, str, DifferenceState]]) -> Difference:
     """What was settled and is odd again is a further difference; what a person has explained stays explained."""
-    same = [(key, state) for name, key, state, _ in known if name is difference.name]
+    same = [(key, state) for name, key, state in known if name is difference.name]
     if not same or any(state is not DifferenceState.SETTLED for _, state in same):
         standing = [key for key, state in same if state is not DifferenceState.SETTLED]
         return replace(difference, key=standing[0]) if standing else difference

@@ -30,7 +30,7 @@ from parking_core.flows.price_visits import PriceDesk
 from parking_core.flows.settle_transactions import attach_visits, settle_transactions
 from parking_core.lanes import LaneEventKind
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
-from parking_core.store import differences, lane_amendments, lane_events, visit_money, visits
+from parking_core.store import differences, lane_amendments, lane_events, visit_review, visits
 from parking_core.visits import Policy, VisitState
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _report(
         if names_nobody(event) and event.id not in named
     ]
     found += [_of_repeat(repeat, zone) for repeat in repeats]
-    visit_money.open_differences(connection, found)
+    visit_review.open_differences(connection, found)
     keys = [f"{DifferenceName.MANUAL_OPEN.value}:{event_id}" for event_id in amended]
     differences.end(connection, keys, DifferenceState.EXPLAINED, "A correction record names the vehicle.")
 
@@ -209,7 +209,7 @@ def _set_oldest_aside(connection: Connection[Any], desk: Desk, error: Exception)
             difference = _of_record(
                 event, DifferenceName.EVENT_SET_ASIDE, desk.zone, error=_named(error), taken_at_lane_fen=taken
             )
-            visit_money.open_differences(connection, [difference])
+            visit_review.open_differences(connection, [difference])
         lane_events.mark_processed(connection, [event.id for event in events])
     return Followed(events=len(events), set_aside=len(events), limit=1)
 

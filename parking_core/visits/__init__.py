@@ -2,7 +2,7 @@
 
 from parking_core.visits.comparison import Comparison, DerivedVisit, StoredVisit, compare
 from parking_core.visits.facts import CHANGES, Direction, Oddity, Passage, Policy, VisitDraft, VisitState
-from parking_core.visits.findings import NAMES, VisitChannel, VisitMoney, channel_of, findings
+from parking_core.visits.findings import NAMES, VisitChannel, VisitReview, channel_of, findings
 from parking_core.visits.pairing import in_order, pair
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "StoredVisit",
     "VisitChannel",
     "VisitDraft",
-    "VisitMoney",
+    "VisitReview",
     "VisitState",
     "channel_of",
     "compare",

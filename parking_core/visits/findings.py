@@ -28,7 +28,7 @@ class VisitChannel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisitMoney:
+class VisitReview:
     """A visit as the journal knows it. Amounts in fen."""
 
     visit_id: int
@@ -62,7 +62,7 @@ NAMES: Final = frozenset(
 )
 
 
-def channel_of(visit: VisitMoney) -> VisitChannel | None:
+def channel_of(visit: VisitReview) -> VisitChannel | None:
     """How it was paid; None while it is open, or when it was not charged because it is not known what happened."""
     if visit.state not in {VisitState.CLOSED, VisitState.MISSING_ENTRY}:
         return None
@@ -75,7 +75,7 @@ def channel_of(visit: VisitMoney) -> VisitChannel | None:
     return VisitChannel.PERMIT if visit.by_permit else VisitChannel.FREE
 
 
-def findings(visit: VisitMoney, zone: ZoneInfo) -> list[Difference]:
+def findings(visit: VisitReview, zone: ZoneInfo) -> list[Difference]:
     """What is odd about it: at most one difference for what happened, and one for a balance that is not zero."""
     at = visit.exited_at or visit.entered_at
     if visit.state is VisitState.OPEN or (at is None and not visit.owed_fen):
@@ -84,7 +84,7 @@ def findings(visit: VisitMoney, zone: ZoneInfo) -> list[Difference]:
     return [_difference(visit, name, zone) for name in dict.fromkeys(names)]
 
 
-def _happened(visit: VisitMoney) -> DifferenceName | None:
+def _happened(visit: VisitReview) -> DifferenceName | None:
     match visit.state:
         case VisitState.MISSING_ENTRY | VisitState.MISSING_EXIT if Oddity.EXIT_ELSEWHERE in visit.reasons:
             return DifferenceName.EXIT_ELSEWHERE
@@ -98,7 +98,7 @@ def _happened(visit: VisitMoney) -> DifferenceName | None:
             return None
 
 
-def _balance(visit: VisitMoney) -> DifferenceName | None:
+def _balance(visit: VisitReview) -> DifferenceName | None:
     if not visit.owed_fen:
         return None
     if visit.state is VisitState.CLOSED and visit.tariff_id is None:
@@ -121,7 +121,7 @@ _OF_MONEY: Final = frozenset(
 )
 
 
-def _difference(visit: VisitMoney, name: DifferenceName, zone: ZoneInfo) -> Difference:
+def _difference(visit: VisitReview, name: DifferenceName, zone: ZoneInfo) -> Difference:
     at = visit.exited_at or visit.entered_at
     if at is None:
         raise ValueError(f"Visit {visit.visit_id} has no time.")
@@ -140,7 +140,7 @@ def _difference(visit: VisitMoney, name: DifferenceName, zone: ZoneInfo) -> Diff
     )
 
 
-def _detail(visit: VisitMoney) -> Iterator[tuple[str, Any]]:
+def _detail(visit: VisitReview) -> Iterator[tuple[str, Any]]:
     if visit.charge_fen is not None:
         yield "charged_fen", visit.charge_fen
     if visit.etc_fen is not None:
