@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from onebox.commands import dead_letters, demo, doctor, instance, lane, process, rebuild, reconcile, replay, seed
+from onebox.commands import (
+    dead_letters,
+    demo,
+    doctor,
+    instance,
+    lane,
+    money,
+    permit,
+    process,
+    rebuild,
+    reconcile,
+    replay,
+    seed,
+    tariff,
+)
 from parking_core.errors import ParkingError
 
 _MODULES = (
@@ -15,11 +29,14 @@ _MODULES = (
     doctor,  # doctor
     demo,
     seed,
+    tariff,  # tariff check, list, publish, show, quote
+    permit,  # permit add, list, end; coupon add
     replay,
     dead_letters,  # dead-letters list, show, retry
     rebuild,
     lane,  # lane list, commands, gaps, open
     reconcile,
+    money,  # money show, refund, write-off, release, reject, bad-debt, trial-balance
 )
 
 
