@@ -1,6 +1,8 @@
 """`python -m simulators SCENARIO [--speed N] [--for SECONDS] [--district FILE]`: simulated sensors of a district.
 
 PARKING_MQTT_URL names the broker, with a credential that may publish for any device.
+
+`python -m simulators clearing-centre [--port P] [--truth-port P] [--day SECONDS] ...`: a simulated ETC clearing centre.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import uvloop
 
 from parking_core.districts import District, parse_district
 from parking_core.errors import InvalidInputError, ParkingError, SettingsError
+from simulators import clearing_centre
 from simulators.district import generate_district
 from simulators.scenario import load_scenario, scenario_names
 from simulators.sensors import Fleet
@@ -27,6 +30,9 @@ _LINE_EVERY_S = 5.0
 
 def main() -> None:
     """Runs one scenario until it is told to stop."""
+    if sys.argv[1:2] == ["clearing-centre"]:
+        clearing_centre.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m simulators", description="Simulated sensors of a district.")
     parser.add_argument("scenario", choices=scenario_names())
     parser.add_argument("--speed", type=float, default=1.0, metavar="N", help="simulated seconds a real second")

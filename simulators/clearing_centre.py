@@ -10,10 +10,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
 import random
+import signal
+import sys
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -25,7 +28,7 @@ from simulators import clearing_wire as wire
 from simulators.clearing_books import CentreBooks, Habits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _ZONE = ZoneInfo("Asia/Shanghai")
 _ASK_AGAIN_S = 2.0  # a message that was not taken is sent again after this
@@ -217,3 +220,40 @@ class ClearingCentre:
             writer.write(_HTTP.format(len(body)).encode() + body)
             await writer.drain()
         writer.close()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs a centre until it is told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulators clearing-centre", description="A simulated ETC clearing centre on the loopback."
+    )
+    parser.add_argument("--port", type=int, default=0, help="of the platform's connection (default: any free one)")
+    parser.add_argument("--truth-port", type=int, metavar="PORT", help="the centre's books as JSON over HTTP")
+    parser.add_argument("--day", type=float, default=86_400.0, metavar="SECONDS", help="length of a day of the centre")
+    parser.add_argument("--seed", type=int, default=1)
+    shares = {"disputed": "records", "lost-replies": "packages", "lost-responses": "packages"}
+    shares |= {"repeated": "messages", "reordered": "messages"}
+    for name, of in shares.items():
+        parser.add_argument(f"--{name}", type=float, default=0.0, metavar="SHARE", help=f"of {of}")
+    options = parser.parse_args(arguments)
+    habits = Habits(
+        seed=options.seed,
+        disputed=options.disputed,
+        lost_replies=options.lost_replies,
+        lost_responses=options.lost_responses,
+        repeated=options.repeated,
+        reordered=options.reordered,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(ClearingCentre(habits, options.day), options.port, options.truth_port))
+
+
+async def _serve(centre: ClearingCentre, port: int, truth_port: int | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    listening = await centre.start(port, truth_port)
+    sys.stdout.write(f"PARKING_CLEARING_URL=tcp://127.0.0.1:{listening}\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await centre.stop()
