@@ -1,6 +1,7 @@
 """A simulated lane controller: reports records in order, asks for fees, and obeys commands, each once.
 
     passage ─► new_record (numbered, durable) ─► outbox ─► PUBLISH QoS 1 ─► PUBACK ─► sent
+    every hour ─► hour_total of what was counted             every 45 s ─► heartbeat
     command ─► known id? answer again : deadline passed? refuse : execute ─► command/ack
                                                          └─► fee_answer wakes the passage that waits for it
 
@@ -14,7 +15,7 @@ import json
 import random
 import socket
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import aiomqtt
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from simulators.lane_memory import LaneMemory
 
 FEE_PATIENCE_S: Final = 1.0  # then the lane computes by its cached tariff
+_HEARTBEAT_S: Final = 45.0  # a lane is registered with an interval of a minute
+_HOUR_IS_OVER_S: Final = 10.0  # records of the hour that are being written now belong to its total
 _SESSION_EXPIRY_S: Final = 86_400
 _BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 2.0
 _PUBLISH_PATIENCE_S: Final = 5.0
@@ -111,13 +114,14 @@ class LaneController:
             await client.subscribe(self._topic(Kind.COMMAND), qos=1)
             await client.publish(self._topic(Kind.STATUS), b"online", qos=1, retain=True)
             self.connected.set()
-            outbox = tasks.create_task(self._send(client))
+            beside = [tasks.create_task(self._send(client)), tasks.create_task(self._tell_hours_and_life(client))]
             try:
                 async for message in client.messages:
                     if isinstance(message.payload, bytes):
                         await self._obey(client, message.payload)
             finally:
-                outbox.cancel()
+                for task in beside:
+                    task.cancel()
 
     def _new_client(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types no constructor
@@ -147,6 +151,14 @@ class LaneController:
                 self.memory.sent(record_no)
             if not self.memory.unsent:
                 await self._more.wait()
+
+    async def _tell_hours_and_life(self, client: aiomqtt.Client) -> None:
+        while True:
+            now = datetime.now(UTC)
+            for hour, count, amount_fen in self.memory.hours_to_tell(now - timedelta(seconds=_HOUR_IS_OVER_S)):
+                self.report("hour_total", now, hour=hour.isoformat(), count=count, amount_fen=amount_fen)
+            await client.publish(self._topic(Kind.HEARTBEAT), _json({"at": now.isoformat()}), qos=1)
+            await asyncio.sleep(_HEARTBEAT_S)
 
     async def _obey(self, client: aiomqtt.Client, payload: bytes) -> None:
         command = json.loads(payload)
@@ -179,7 +191,8 @@ class LaneController:
                 if body.get("reason") == "manual":
                     self.report("manual_open", datetime.now(UTC), source="manual")
             case "status_list":
-                self.memory.keep_status_list(body)
+                if not self.memory.keep_status_list(body):
+                    return {"result": "refused", "reason": "gap"}
             case "tariff":
                 self.memory.keep_tariffs(body)
             case _:

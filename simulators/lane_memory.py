@@ -1,19 +1,22 @@
 """What a lane controller must not forget when its power fails: a journal of lines, read again at the start.
 
 Record numbers without gaps, records that the broker has not taken yet, ids of executed commands with their answers,
-the tariffs and the status list it has, the serial of its terminal. Without a path the memory lasts as long as the
-process.
+the tariffs and the status list it has, the serial of its terminal, what it counted in hours that it has not told yet.
+Without a path the memory lasts as long as the process.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+HOUR: Final = timedelta(hours=1)
+MOST_HOURS: Final = 200  # told at once by a lane that was off for long
 KEPT_COMMANDS: Final = 1_000  # a platform repeats a command within its deadline, a week at most
 _COMPACT_AFTER: Final = 5_000  # lines of a journal that is read at the start and written anew
 
@@ -29,8 +32,11 @@ class LaneMemory:
         self.last_record_no = 0
         self.terminal_serial = 0
         self.tariffs: dict[str, Any] | None = None  # body of the newest tariff command
-        self.status_list: dict[str, Any] | None = None  # body of the newest status list command
+        self.list_version: str | None = None  # of the status list in force here
+        self._listed: dict[str, int] = {}  # "card:<number>" or "obu:<number>" -> reason
         self.unsent: dict[int, dict[str, Any]] = {}  # record_no -> record, in order
+        self._hours: dict[datetime, list[int]] = {}  # not told yet: records, fen that exits charged
+        self._told_until: datetime | None = None  # end of the newest hour that was told
         self._answers: dict[str, dict[str, Any] | None] = {}  # command id -> its answer; None: begun, not ended
         self._file: TextIO | None = None
         if path is not None:
@@ -72,9 +78,26 @@ class LaneMemory:
         """Tariffs to compute by while offline."""
         self._note({"tariffs": body})
 
-    def keep_status_list(self, body: dict[str, Any]) -> None:
-        """Cards and OBUs that may not pay."""
+    def keep_status_list(self, body: dict[str, Any]) -> bool:
+        """Cards and OBUs that may not pay; False: it is an increment to a list that is not in force here."""
+        if body["base"] is not None and body["base"] != self.list_version:
+            return False
         self._note({"status_list": body})
+        return True
+
+    def is_listed(self, medium: str, number: str) -> bool:
+        """Whether a `card` or an `obu` may not pay."""
+        return f"{medium}:{number}" in self._listed
+
+    def hours_to_tell(self, now: datetime) -> list[tuple[datetime, int, int]]:
+        """Full hours that were not told yet, with their records and fen; hours without a record among them."""
+        first = self._told_until or min(self._hours, default=None)
+        if first is None:
+            return []
+        last = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        hours = {first + place * HOUR for place in range(min(int((last - first) / HOUR), MOST_HOURS))}
+        hours |= {hour for hour in self._hours if hour < last}
+        return [(hour, *self._hours.get(hour, (0, 0))) for hour in sorted(hours)]
 
     def close(self) -> None:
         """Closes the journal."""
@@ -94,12 +117,22 @@ class LaneMemory:
             case {"record": record}:
                 self.last_record_no = record["record_no"]
                 self.unsent[record["record_no"]] = record
+                self._count(record)
+            case {"told_until": told, "hours": hours}:
+                self._told_until = None if told is None else datetime.fromisoformat(told)
+                self._hours = {datetime.fromisoformat(hour): counted for hour, counted in hours.items()}
             case {"head": record_no}:
                 self.last_record_no = record_no
             case {"sent": record_no}:
                 self.unsent.pop(record_no, None)
             case {"serial": serial}:
                 self.terminal_serial = serial
+            case _:
+                self._take_told(entry)
+
+    def _take_told(self, entry: dict[str, Any]) -> None:
+        """What the platform told the lane."""
+        match entry:
             case {"begin": command_id}:
                 self._answers[command_id] = None
             case {"end": command_id, "answer": answer}:
@@ -109,7 +142,28 @@ class LaneMemory:
             case {"tariffs": body}:
                 self.tariffs = body
             case {"status_list": body}:
-                self.status_list = body
+                self._take_list(body)
+
+    def _take_list(self, body: dict[str, Any]) -> None:
+        self.list_version = body["version"]
+        if body["base"] is None:
+            self._listed.clear()
+        for medium, number, reason in body["entries"]:
+            self._listed.pop(f"{medium}:{number}", None)
+            if reason is not None:
+                self._listed[f"{medium}:{number}"] = reason
+
+    def _count(self, record: dict[str, Any]) -> None:
+        if record["event"] == "hour_total":
+            hour = datetime.fromisoformat(record["hour"])
+            self._hours.pop(hour, None)
+            self._told_until = max(self._told_until or hour, hour + HOUR)
+            return
+        hour = datetime.fromisoformat(record["at"]).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        counted = self._hours.setdefault(hour, [0, 0])
+        counted[0] += 1
+        if record["event"] == "exit":
+            counted[1] += record.get("etc", {}).get("amount_fen", 0)
 
     def _open(self, path: Path) -> None:
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
@@ -129,7 +183,10 @@ class LaneMemory:
             entries.append({"begin": command_id} if answer is None else {"end": command_id, "answer": answer})
         if self.tariffs is not None:
             entries.append({"tariffs": self.tariffs})
-        if self.status_list is not None:
-            entries.append({"status_list": self.status_list})
+        if self.list_version is not None:
+            listed = [[*name.split(":", 1), reason] for name, reason in self._listed.items()]
+            entries.append({"status_list": {"version": self.list_version, "base": None, "entries": listed}})
         entries += [{"record": record} for record in self.unsent.values()]
-        return [*entries, {"head": self.last_record_no}]
+        hours = {hour.isoformat(): counted for hour, counted in self._hours.items()}
+        told = None if self._told_until is None else self._told_until.isoformat()
+        return [*entries, {"head": self.last_record_no}, {"told_until": told, "hours": hours}]

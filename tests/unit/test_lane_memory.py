@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators import lane_memory
-from simulators.lane_memory import KEPT_COMMANDS, LaneMemory
+from simulators.lane_memory import HOUR, KEPT_COMMANDS, LaneMemory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
-ACTIONS = st.lists(st.sampled_from(["record", "send", "serial", "begin", "end", "list", "restart"]), max_size=40)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ENTRY = {"event": "entry", "at": NOON.isoformat()}
+ACTIONS = st.lists(
+    st.sampled_from(["record", "send", "serial", "begin", "end", "list", "total", "compact", "restart"]), max_size=40
+)
 
 
 @given(ACTIONS)
 def test_a_restart_at_any_moment_changes_nothing(tmp_path_factory: pytest.TempPathFactory, actions: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        restart_and_compare(tmp_path_factory, monkeypatch, actions)
+
+
+def restart_and_compare(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, actions: list[str]
+) -> None:
     path = tmp_path_factory.mktemp("lane") / "lane.journal"
     kept, plain = LaneMemory(path), LaneMemory()
     for number, action in enumerate(actions):
-        if action == "restart":
+        if action in {"restart", "compact"}:
+            monkeypatch.setattr(lane_memory, "_COMPACT_AFTER", 0 if action == "compact" else 5_000)
             kept.close()
             kept = LaneMemory(path)
             continue
@@ -31,20 +43,30 @@ def test_a_restart_at_any_moment_changes_nothing(tmp_path_factory: pytest.TempPa
             perform(memory, action, number)
     kept.close()
     kept = LaneMemory(path)
-    assert kept.last_record_no == plain.last_record_no == actions.count("record")
+    assert kept.last_record_no == plain.last_record_no >= actions.count("record")
     assert kept.unsent == plain.unsent
     assert kept.terminal_serial == plain.terminal_serial == actions.count("serial")
-    assert kept.status_list == plain.status_list
+    assert kept.list_version == plain.list_version
+    assert [kept.is_listed("card", str(n)) for n in range(40)] == [plain.is_listed("card", str(n)) for n in range(40)]
+    assert kept.hours_to_tell(NOON) == plain.hours_to_tell(NOON)
     assert [kept.answer_of(f"c{n}") for n in range(len(actions))] == [
         plain.answer_of(f"c{n}") for n in range(len(actions))
     ]
     kept.close()
 
 
+def moment(number: int) -> str:
+    """Actions are 20 minutes apart."""
+    return (NOON - timedelta(days=1) + number * timedelta(minutes=20)).isoformat()
+
+
 def perform(memory: LaneMemory, action: str, number: int) -> None:
     match action:
         case "record":
-            memory.new_record({"event": "entry"})
+            memory.new_record({"event": "exit", "at": moment(number), "etc": {"amount_fen": 100}})
+        case "total":
+            for hour, count, fen in memory.hours_to_tell(datetime.fromisoformat(moment(number))):
+                memory.new_record({"event": "hour_total", "hour": hour.isoformat(), "count": count, "amount_fen": fen})
         case "send":
             for record_no in list(memory.unsent)[:1]:
                 memory.sent(record_no)
@@ -55,7 +77,7 @@ def perform(memory: LaneMemory, action: str, number: int) -> None:
         case "end":
             memory.end(f"c{number}", {"result": "done"})
         case "list":
-            memory.keep_status_list({"version": number})
+            memory.keep_status_list({"version": str(number), "base": None, "entries": [["card", str(number), 1]]})
 
 
 def test_a_command_that_the_power_cut_short_is_refused_and_never_executed_again(tmp_path: Path) -> None:
@@ -71,12 +93,12 @@ def test_a_command_that_the_power_cut_short_is_refused_and_never_executed_again(
 def test_a_line_that_was_half_written_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "lane.journal"
     memory = LaneMemory(path)
-    memory.new_record({"event": "entry"})
+    memory.new_record(ENTRY)
     memory.close()
     with path.open("a") as journal:
         journal.write('{"record": {"rec')
     again = LaneMemory(path)
-    assert again.new_record({"event": "exit"})["record_no"] == 2
+    assert again.new_record(ENTRY)["record_no"] == 2
     again.close()
     last = LaneMemory(path)
     assert list(last.unsent) == [1, 2]
@@ -88,7 +110,7 @@ def test_a_long_journal_is_written_anew_and_says_the_same(tmp_path: Path, monkey
     path = tmp_path / "lane.journal"
     memory = LaneMemory(path)
     for _ in range(20):
-        memory.sent(memory.new_record({"event": "entry"})["record_no"])
+        memory.sent(memory.new_record(ENTRY)["record_no"])
     memory.end("c1", {"result": "done"})
     memory.keep_tariffs({"tariffs": []})
     memory.close()
@@ -105,3 +127,35 @@ def test_ids_are_kept_for_a_thousand_commands() -> None:
         memory.end(f"c{number}", {"result": "done"})
     assert memory.answer_of("c0") is None
     assert memory.answer_of("c1") == {"result": "done"}
+
+
+def test_a_lane_tells_each_full_hour_once_and_quiet_hours_too() -> None:
+    memory = LaneMemory()
+    assert memory.hours_to_tell(NOON) == []
+    at = NOON - timedelta(minutes=150)  # 09:30
+    memory.new_record({"event": "entry", "at": at.isoformat()})
+    memory.new_record({"event": "exit", "at": at.isoformat(), "etc": {"amount_fen": 700}})
+    memory.new_record({"event": "fee_request", "at": NOON.isoformat()})
+    nine = NOON - timedelta(hours=3)
+    due = [(nine, 2, 700), (nine + HOUR, 0, 0), (nine + 2 * HOUR, 0, 0)]
+    assert memory.hours_to_tell(NOON + timedelta(minutes=59)) == due
+    for hour, count, fen in due:
+        memory.new_record({"event": "hour_total", "hour": hour.isoformat(), "count": count, "amount_fen": fen})
+    assert memory.hours_to_tell(NOON + timedelta(minutes=59)) == []
+    assert memory.hours_to_tell(NOON + timedelta(hours=1)) == [(NOON, 1, 0)]
+
+
+def test_increments_of_the_status_list_fit_or_are_refused() -> None:
+    memory = LaneMemory()
+    assert not memory.keep_status_list({"version": "2", "base": "1", "entries": []})
+    assert memory.keep_status_list({"version": "1", "base": None, "entries": [["card", "A", 1], ["obu", "B", 2]]})
+    assert memory.keep_status_list({"version": "2", "base": "1", "entries": [["card", "A", None], ["card", "C", 7]]})
+    assert [memory.is_listed(*one) for one in (("card", "A"), ("obu", "B"), ("card", "C"), ("obu", "C"))] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert memory.keep_status_list({"version": "3", "base": None, "entries": []})
+    assert not memory.is_listed("obu", "B")
+    assert memory.list_version == "3"
