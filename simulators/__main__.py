@@ -3,6 +3,8 @@
 PARKING_MQTT_URL names the broker, with a credential that may publish for any device.
 
 `python -m simulators clearing-centre [--port P] [--truth-port P] [--day SECONDS] ...`: a simulated ETC clearing centre.
+
+`python -m simulators acquirer --notify URL --key FILE --merchant-key FILE ...`: a simulated acquirer of QR payments.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import uvloop
 
 from parking_core.districts import District, parse_district
 from parking_core.errors import InvalidInputError, ParkingError, SettingsError
-from simulators import clearing_centre
+from simulators import acquirer, clearing_centre
 from simulators.district import generate_district
 from simulators.scenario import load_scenario, scenario_names
 from simulators.sensors import Fleet
@@ -32,6 +34,9 @@ def main() -> None:
     """Runs one scenario until it is told to stop."""
     if sys.argv[1:2] == ["clearing-centre"]:
         clearing_centre.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["acquirer"]:
+        acquirer.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m simulators", description="Simulated sensors of a district.")
     parser.add_argument("scenario", choices=scenario_names())
