@@ -68,10 +68,10 @@ def channel_of(visit: VisitReview) -> VisitChannel | None:
         return None
     if visit.paid_by:
         return VisitChannel(next(iter(visit.paid_by))) if len(visit.paid_by) == 1 else VisitChannel.MIXED
-    if visit.charge_fen is None:
-        return None
-    if visit.charge_fen > 0:
+    if visit.charge_fen is not None and visit.charge_fen > 0:
         return VisitChannel.LATER
+    if visit.tariff_id is None:
+        return None
     return VisitChannel.PERMIT if visit.by_permit else VisitChannel.FREE
 
 
