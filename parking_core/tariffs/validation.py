@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from parking_core.tariffs.compiled import compile_tariff
-from parking_core.tariffs.document import TariffDocument
+from parking_core.tariffs.document import Plan, Rate, TariffDocument, Window
 from parking_core.tariffs.soundness import findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from parking_core.tariffs.compiled import Tariff
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,55 @@ def parse_tariff(document: bytes | str | Mapping[str, Any]) -> Tariff | list[Pro
     problem.
     """
     try:
-        if isinstance(document, (bytes, str)):
-            read = msgspec.json.decode(document, type=TariffDocument)
-        else:
-            read = msgspec.convert(document, type=TariffDocument)
-    except msgspec.ValidationError as error:
-        return [_of_form(str(error))]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raw = json.loads(document, object_pairs_hook=_unrepeated) if isinstance(document, (bytes, str)) else document
+    except (ValueError, RecursionError) as error:
         return [Problem("", f"This is no JSON: {error}.")]
+    read = _convert(raw, TariffDocument, "")
+    if isinstance(read, Problem):
+        return [read]
     problems = [Problem(path, message) for path, message in findings(read)]
     return problems or compile_tariff(read)
+
+
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON lets a name stand twice and the later silently win; a price must not be lost like that."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise ValueError(f'the name "{twice}" stands twice in one object')
+    return found
+
+
+# Objects whose names are the operator's own: msgspec calls their place "[...]", we look for the name.
+_NAMED: Final[Mapping[str, Any]] = {
+    "rates": Rate,
+    "plans": Plan,
+    "windows": tuple[Window, ...],
+    "day_groups": tuple[str, ...],
+}
+
+
+def _convert(raw: object, wanted: type[_T], path: str) -> _T | Problem:
+    try:
+        return msgspec.convert(raw, type=wanted)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        place = place.strip("`").removeprefix("$").removeprefix(".")
+        name, _, rest = place.partition("[...]")
+        if name in _NAMED and rest is not place and isinstance(raw, dict) and isinstance(raw.get(name), dict):
+            for key, value in raw[name].items():
+                found = _convert(value, _NAMED[name], _joined(path, f"{name}.{key}"))
+                if isinstance(found, Problem):
+                    return found
+        if place.startswith("key in "):
+            place = "a name in " + place.removeprefix("key in ").strip("`").removeprefix("$").removeprefix(".")
+        return _of_form(message, _joined(path, place))
+
+
+def _joined(path: str, place: str) -> str:
+    if not path or not place or place.startswith("["):
+        return path + place
+    return f"{path}.{place}"
 
 
 # How msgspec says it → how an operator reads it; the first that fits.
@@ -73,11 +115,7 @@ _WORDS: Final = (
 )
 
 
-def _of_form(error: str) -> Problem:
-    message, _, place = error.partition(" - at ")
-    path = place.strip("`").removeprefix("$").removeprefix(".").replace("key in ", "a name in ")
-    if path.startswith("a name in "):
-        path = "a name in " + path.removeprefix("a name in ").strip("`").removeprefix("$").removeprefix(".")
+def _of_form(message: str, path: str) -> Problem:
     for pattern, words in _WORDS:
         found = re.fullmatch(pattern, message)
         if found is not None:
