@@ -145,6 +145,7 @@ class Settings:
     clearing_url: str = ""  # tcp://host:port of the ETC clearing centre; empty: transactions wait as ready
     clearing_sender: str = "00000000000000B1"  # our number at the centre, 16 hexadecimal digits
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
+    plate_retention_days: int = 180  # plates, cards and OBUs of what is older and settled are masked
     acquirer: AcquirerSettings = AcquirerSettings()
 
     @classmethod
@@ -174,6 +175,7 @@ class Settings:
             clearing_url=_clearing_url(environ.get("PARKING_CLEARING_URL") or ""),
             clearing_sender=_clearing_sender(environ.get("PARKING_CLEARING_SENDER") or cls.clearing_sender),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
+            plate_retention_days=_whole_number(environ, "PARKING_PLATE_RETENTION_DAYS", cls.plate_retention_days),
             acquirer=AcquirerSettings.from_environ(environ),
         )
 

@@ -17,6 +17,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from parking_core.flows.close_month import close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
+from parking_core.flows.mask_old_plates import mask_old_plates
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from worker.threads import in_thread
 
@@ -81,8 +82,11 @@ def drop(settings: Settings) -> None:
     with psycopg.connect(
         settings.database_url, autocommit=True, application_name="parking-worker-retention"
     ) as connection:
-        dropped = drop_old_history(connection, datetime.now(UTC), settings.retention_days)
+        now = datetime.now(UTC)
+        dropped = drop_old_history(connection, now, settings.retention_days)
+        masked = mask_old_plates(connection, now, settings.plate_retention_days)
     log.info("retention", **asdict(dropped))
+    log.info("old plates masked", **asdict(masked))
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> float:

@@ -11,6 +11,16 @@ CREATE TABLE lanes (
 CREATE TRIGGER lanes_changed AFTER INSERT OR UPDATE OR DELETE ON lanes
     FOR EACH STATEMENT EXECUTE FUNCTION bump_registry_version();
 
+-- What of a plate may stay when it is old or shown: parking_core.plates.masked.
+CREATE FUNCTION masked_plate(plate text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    CASE WHEN length(plate) < 6 THEN repeat('*', length(plate))
+         ELSE left(plate, 2) || '·' || repeat('*', length(plate) - 5) || right(plate, 3) END;
+
+-- A name that tells vehicles apart and nothing else: the salt is thrown away when a masking run ends.
+CREATE FUNCTION pseudonym(vehicle text, salt bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    CASE WHEN starts_with(vehicle, 'unplated:') THEN 'unplated:' ELSE masked_plate(vehicle) END
+    || '#' || left(encode(sha256(salt || convert_to(vehicle, 'UTF8')), 'hex'), 12);
+
 -- Every lane message once, as it came and as it was understood. A row is never changed, except when it was processed
 -- and when the plates of old rows are masked.
 CREATE TABLE lane_events (
@@ -48,9 +58,10 @@ CREATE TABLE lane_events (
     hour_records integer,
     hour_amount_fen bigint,
     flags text[] NOT NULL DEFAULT '{}',  -- parking_core.lane_checks.Check
-    payload bytea NOT NULL,
+    payload bytea NOT NULL,    -- empty when masked
     digest bytea NOT NULL,     -- SHA-256 of the payload: a redelivery is the same bytes
     processed_at timestamptz,
+    masked_at timestamptz,     -- plates, cards and OBUs of an old row are gone since then
     UNIQUE (device_id, record_no)
 );
 CREATE UNIQUE INDEX lane_events_transaction ON lane_events (terminal_no, terminal_serial)
@@ -58,6 +69,7 @@ CREATE UNIQUE INDEX lane_events_transaction ON lane_events (terminal_no, termina
 CREATE INDEX lane_events_waiting ON lane_events (id) WHERE processed_at IS NULL;
 CREATE INDEX lane_events_vehicle ON lane_events (vehicle, occurred_at);
 CREATE INDEX lane_events_lane_time ON lane_events (device_id, occurred_at);
+CREATE INDEX lane_events_unmasked ON lane_events (received_at) WHERE masked_at IS NULL;
 CREATE INDEX lane_events_refers ON lane_events (device_id, refers_to) WHERE refers_to IS NOT NULL;
 
 -- What the ledger already has under another record number or with other content: kept, named, never charged.
@@ -113,7 +125,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT ON lanes, lane_events, lane_repeats TO worker_role;
-        GRANT UPDATE ON lane_events, lane_repeats TO worker_role;
+        GRANT UPDATE ON lane_events, lane_repeats, dead_letters TO worker_role;
         GRANT SELECT, INSERT, UPDATE ON lane_gaps TO worker_role;
         GRANT SELECT, INSERT, DELETE ON lane_runs TO worker_role;
     END IF;

@@ -73,6 +73,7 @@ lane_events = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     moment("processed_at", nullable=True),
+    moment("masked_at", nullable=True),
     UniqueConstraint("device_id", "record_no"),
     Index("lane_events_lane_time", "device_id", "occurred_at"),
     Index("lane_events_refers", "device_id", "refers_to", postgresql_where=text("(refers_to IS NOT NULL)")),
@@ -85,6 +86,7 @@ lane_events = Table(
             "((terminal_no IS NOT NULL) AND (terminal_serial IS NOT NULL) AND (event = ANY (ARRAY['entry'::text, 'exit'::text])))"
         ),
     ),
+    Index("lane_events_unmasked", "received_at", postgresql_where=text("(masked_at IS NULL)")),
     Index("lane_events_vehicle", "vehicle", "occurred_at"),
     Index("lane_events_waiting", "id", postgresql_where=text("(processed_at IS NULL)")),
 )
