@@ -92,7 +92,9 @@ _FEWEST = 3  # of each kind, however short the month
 
 _LONG_STAY = timedelta(days=3)
 _SKEWED_STAY = timedelta(seconds=40)
+CLOCK_BEHIND = timedelta(seconds=100)  # of a skewed exit lane
 _TAIL = timedelta(seconds=3)
+_APART = timedelta(seconds=15)  # a barrier falls and rises between two vehicles
 _SOON = timedelta(hours=4)  # a vehicle comes again a day later at the earliest
 
 
@@ -107,6 +109,7 @@ def draw_faults(
     vehicles: set[str] = set()
     changed = {visit.number: visit for visit in visits}
     last = {visit.vehicle.plate: visit.number for visit in visits}
+    leaders_of: dict[int, int] = {}
     leaders = _leaders(visits)
     order = list(visits)
     rng.shuffle(order)
@@ -125,11 +128,38 @@ def draw_faults(
             behaved = _behave(kind, visit, leaders)
             if behaved is None:
                 continue
+            if kind is FaultKind.TAILGATED:
+                leader = _next_leader(visit, leaders[visit.lot])
+                if leader is None or leader.number in leaders_of.values() or leader.number in hurt:
+                    continue
+                leaders_of[visit.number] = leader.number
             changed[visit.number] = behaved
             hurt[visit.number] = kind
             vehicles.add(visit.vehicle.plate)
             wanted -= 1
+    _space_out(changed, hurt, leaders_of)
     return sorted(changed.values(), key=lambda visit: (visit.entered_at, visit.number)), hurt
+
+
+def lane_clock(visit: TrueVisit, fault: FaultKind | None) -> datetime:
+    """When the exit lane says that the visit ended."""
+    return visit.exited_at - CLOCK_BEHIND if fault is FaultKind.CLOCK_SKEWED else visit.exited_at
+
+
+def _space_out(changed: dict[int, TrueVisit], hurt: Mapping[int, FaultKind], leaders_of: Mapping[int, int]) -> None:
+    """One vehicle after the other through each exit, except for those that follow a leader closely."""
+    busy_until: dict[str, datetime] = {}
+    for visit in sorted(changed.values(), key=lambda one: (lane_clock(one, hurt.get(one.number)), one.number)):
+        if visit.number in leaders_of:
+            continue
+        at = lane_clock(visit, hurt.get(visit.number))
+        free_at = busy_until.get(visit.exit_lane, at)
+        waits = max(free_at - at, timedelta())
+        changed[visit.number] = replace(visit, exited_at=visit.exited_at + waits)
+        busy_until[visit.exit_lane] = at + waits + _APART
+    for number, leader in leaders_of.items():
+        front = changed[leader]
+        changed[number] = replace(changed[number], exited_at=front.exited_at + _TAIL, exit_lane=front.exit_lane)
 
 
 def _leaders(visits: Sequence[TrueVisit]) -> dict[str, list[tuple[datetime, int, TrueVisit]]]:
@@ -153,7 +183,7 @@ def _behave(
         case FaultKind.CLOCK_SKEWED:
             return replace(visit, exited_at=visit.entered_at + _SKEWED_STAY)
         case FaultKind.TAILGATED:
-            return _follow(visit, leaders.get(visit.lot, []))
+            return visit if _next_leader(visit, leaders.get(visit.lot, [])) else None
         case FaultKind.EXIT_ELSEWHERE:
             elsewhere = sorted(lot for lot in leaders if lot != visit.lot)
             if not elsewhere:
@@ -164,13 +194,12 @@ def _behave(
             return visit
 
 
-def _follow(visit: TrueVisit, exits: list[tuple[datetime, int, TrueVisit]]) -> TrueVisit | None:
-    """Leaves behind the next one that pays, if there is one soon."""
+def _next_leader(visit: TrueVisit, exits: list[tuple[datetime, int, TrueVisit]]) -> TrueVisit | None:
+    """The next one that leaves the lot and pays, if there is one soon."""
     place = bisect_left(exits, (visit.exited_at, -1), key=lambda one: one[:2])
     if place == len(exits) or exits[place][0] - visit.exited_at > _SOON:
         return None
-    leader = exits[place][2]
-    return replace(visit, exited_at=leader.exited_at + _TAIL, exit_lane=leader.exit_lane)
+    return exits[place][2]
 
 
 def may_suffer(kind: FaultKind, visit: TrueVisit) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from parking_core.topics import Kind, device_topic
-from simulators.month.faults import SHARES, FaultKind, draw_faults
+from simulators.month.faults import SHARES, FaultKind, draw_faults, lane_clock
 from simulators.month.visits import Channel, Mix, TrueVisit, Vehicle, draw_visits, misread
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _AGAIN = timedelta(seconds=5)
 _ASKS_BEFORE = timedelta(seconds=20)  # a driver who pays by phone stands at the barrier so long
 _LATE_TAC = timedelta(minutes=9)
 _CORRECTED_AFTER = timedelta(minutes=30)
-_SKEW = timedelta(seconds=60)
 _OVERCHARGE_FEN = 100
 _WINDOW = 40  # records of all lanes that overtake each other on the way
 
@@ -133,7 +132,7 @@ class Writer:
     def _visit(self, visit: TrueVisit, fault: FaultKind | None, month: Month) -> None:
         seen = misread(visit.vehicle.plate) if fault in (FaultKind.MISREAD, FaultKind.MISREAD_CORRECTED) else None
         entry = self._put(visit, visit.entered_at, visit.entry_lane, self._body(visit, "entry", seen))
-        exited_at = visit.entered_at - _SKEW if fault is FaultKind.CLOCK_SKEWED else visit.exited_at
+        exited_at = lane_clock(visit, fault)
         if visit.channel is Channel.QR:
             self._put(visit, exited_at - _ASKS_BEFORE, visit.exit_lane, self._body(visit, "fee_request"))
         left = self._put(visit, exited_at, visit.exit_lane, self._body(visit, "exit"))
@@ -243,7 +242,7 @@ class Writer:
                 record.record_no = record.reuses.record_no
 
     def _totals(self) -> None:
-        """One total a lane and hour, from the lane's own first hour on.
+        """One total a lane and hour, from the hour before its first record on: a lane that comes up says so.
 
         A lane counts what it has numbered; what took a number that was used is no record of its own.
         """
@@ -251,14 +250,14 @@ class Writer:
         first: dict[str, datetime] = {}
         for record in self._records:
             hour = record.at.replace(minute=0, second=0, microsecond=0)
-            first.setdefault(record.lane, hour)
+            first[record.lane] = min(first.get(record.lane, hour), hour)
             if record.reuses is None:
                 sums[record.lane, hour][0] += 1
                 if record.body["event"] == "exit":
                     sums[record.lane, hour][1] += record.body.get("etc", {}).get("amount_fen", 0)
         last = max(record.at for record in self._records)
         for lane, begins_at in sorted(first.items()):
-            hour = begins_at
+            hour = begins_at - timedelta(hours=1)
             while hour <= last:
                 records, amount = sums[lane, hour]
                 self._total(_LaneHour(lane, hour, records, amount))
@@ -330,7 +329,9 @@ class Writer:
             if record.fate == "late":
                 late.append(sent)
                 continue
-            on_time.append((place + self._rng.randrange(_WINDOW), sent))
+            # What takes a used number comes after the record that has it: the platform keeps what comes first.
+            behind = _WINDOW if record.reuses is not None else 0
+            on_time.append((place + behind + self._rng.randrange(_WINDOW), sent))
             if record.fate == "twice":
                 on_time.append((place + self._rng.randrange(10 * _WINDOW), sent))
         on_time.sort(key=lambda one: one[0])
