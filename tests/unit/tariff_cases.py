@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from parking_core.tariffs import (
+    Bill,
     Coupon,
     CouponKind,
     EarlierStay,
@@ -20,6 +21,7 @@ from parking_core.tariffs import (
     Stay,
     Tariff,
     parse_tariff,
+    price,
 )
 from parking_core.work_calendar import DayKind
 
@@ -40,6 +42,9 @@ class Calendar:
 
     def day_kind(self, day: date, /) -> DayKind:
         return self._kinds.get(day, DayKind.WEEKEND if day.weekday() > 4 else DayKind.WORKDAY)
+
+
+CALENDAR = Calendar()
 
 
 class MixedCalendar:
@@ -87,6 +92,18 @@ def hourly(price_fen: int = 500, unit_minutes: int = 60, **plan: Any) -> Tariff:
     """One price all day."""
     rates = {"flat": {"unit_minutes": unit_minutes, "price_fen": price_fen}}
     return tariff(document(rates, [window("flat", "00:00", "24:00")], **plan))
+
+
+def fen(ours: Tariff, asked: Stay) -> int:
+    return price(ours, asked, CALENDAR).total_fen
+
+
+def rules(bill: Bill) -> dict[str, int]:
+    """Fen by rule."""
+    found: dict[str, int] = {}
+    for line in bill.lines:
+        found[line.rule] = found.get(line.rule, 0) + line.amount_fen
+    return found
 
 
 # Random documents. Prices are even, so that half of them is whole; free of charge is a price too.
