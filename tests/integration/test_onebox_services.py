@@ -17,6 +17,7 @@ from onebox.home import Home
 from onebox.runtime import Runtime
 from onebox.services.broker import Broker
 from parking_core.errors import InstallationError
+from parking_core.topics import Kind
 from tests.conftest import shared_runtime
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def test_a_gateway_may_have_the_largest_window(services: RunningServices) -> Non
         ("devices", "elsewhere/v1/L1", False),
         ("gateway", "parking/v1/L1/D1/command", True),
         ("gateway", "parking/v1/L1/D1/occupancy", False),
+        ("gateway", "parking/v1/L1/D1/command/ack", False),
     ],
 )
 def test_access_list_of_the_named_users(services: RunningServices, user: str, topic: str, accepted: bool) -> None:  # noqa: FBT001  # a column of the table
@@ -108,6 +110,10 @@ def test_a_device_with_its_own_credential_publishes_under_its_own_name_only(serv
     assert _accepted(url, "parking/v1/L1/D7/occupancy")
     assert not _accepted(url, "parking/v1/L1/D8/occupancy")
     assert not _accepted(url, "parking/v1/D7/D8/occupancy")
+    for kind in set(Kind) - {Kind.COMMAND}:
+        assert _accepted(url, f"parking/v1/L1/D7/{kind}"), kind
+    assert not _accepted(url, "parking/v1/L1/D7/command"), "a device must not be able to command itself"
+    assert not _accepted(url, "parking/v1/L1/D8/command/ack")
     assert _accepted(services.mqtt_url, "parking/v1/L1/D7/occupancy"), "the other users must stay"
 
 
