@@ -52,9 +52,8 @@ ON CONFLICT (code) DO NOTHING
 _BALANCES = """
 SELECT a.code, a.kind, count(*), coalesce(sum(p.amount_fen) FILTER (WHERE p.amount_fen > 0), 0)::bigint,
        coalesce(-sum(p.amount_fen) FILTER (WHERE p.amount_fen < 0), 0)::bigint
-FROM postings p JOIN accounts a ON a.id = p.account_id
-WHERE %(until)s::timestamptz IS NULL
-   OR EXISTS (SELECT FROM journal j WHERE j.id = p.journal_id AND j.occurred_at < %(until)s)
+FROM postings p JOIN journal j ON j.id = p.journal_id JOIN accounts a ON a.id = p.account_id
+WHERE %(until)s::timestamptz IS NULL OR j.occurred_at < %(until)s
 GROUP BY a.code, a.kind ORDER BY a.code
 """
 
