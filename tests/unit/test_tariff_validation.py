@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parking_core import tariffs
 from parking_core.tariffs import Problem, Tariff, documents, parse_tariff
 from tests.unit.tariff_cases import document, window
 
@@ -229,3 +230,9 @@ def test_shipped_documents_are_sound_and_say_where_they_come_from(name: str) -> 
     assert parsed.document.note_zh
     assert parsed.document.note_en
     assert "http" not in documents.read(name).decode()
+
+
+def test_the_document_of_the_package_docstring_is_read() -> None:
+    text = tariffs.__doc__ or ""
+    start = text.index('{"format"')
+    assert isinstance(parse_tariff(text[start : text.index('"earlier"}}}') + len('"earlier"}}}')]), Tariff)
