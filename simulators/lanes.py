@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from parking_core.districts import LotRecord
 
-    Payer = Callable[[str], Awaitable[None]]  # pays the link of a path
+    Payer = Callable[[str], Awaitable[bool]]  # pays the link of a path; False: it cannot be paid
 
 CARS_AT_FIRST: Final = 30  # in each lot
 EARLIEST: Final = timedelta(hours=10)  # when those came, at most so long ago
@@ -167,9 +167,10 @@ class LaneTraffic:
         elif fee_fen and car.pays is Pays.PHONE and self._payer and pay_path:
             opened = asyncio.create_task(lane.opened(GATE_PATIENCE_S))
             await asyncio.sleep(0)  # it listens before the money is on its way
-            await self._payer(pay_path)
-            await opened  # who has waited long enough drives off when the next one is let out
-            at = datetime.now(UTC)
+            if await self._payer(pay_path):
+                await opened  # who has waited long enough drives off when the next one is let out
+                at = datetime.now(UTC)
+            opened.cancel()
         lane.report("exit", at, **said)
 
     def _fee(

@@ -155,7 +155,7 @@ def _links(connection: Connection[Any], found: Sequence[_Found], now: datetime) 
     tokens = offer_all(connection, list(offers.values()), now)
     until = (now + LANE_LINK_LIFE).astimezone(UTC).isoformat()
     for place, token in zip(offers, tokens, strict=True):
-        links[place] = {"pay_path": f"/v1/pay/{token}", "valid_until": until}
+        links[place] = {"pay_path": f"/v1/payments/{token}", "valid_until": until}
     return links
 
 
