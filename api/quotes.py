@@ -15,15 +15,17 @@ from api.lots import LotPath  # noqa: TC001  # same: the document is made from i
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from api.state import NotLoadedError
-from parking_core import charge_lines
 from parking_core.errors import NotFoundError
 from parking_core.flows.price_visits import color_in_tariffs
 from parking_core.plates import PlateColor, color_of
 from parking_core.tariffs import Stay, price
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.state import ApiState
     from parking_core.flows.price_visits import KnownTariff
+    from parking_core.tariffs import ChargeLine
 
 LONGEST_STAY = timedelta(days=31)  # pricing it takes milliseconds, which other answers wait for
 _FARTHEST = timedelta(days=731)  # an entry beyond is a slip of the keyboard
@@ -74,6 +76,19 @@ class QuoteLine(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     unit_price_fen: int
     amount_fen: int
     text: Words
+
+    @classmethod
+    def of(cls, line: ChargeLine, zone: ZoneInfo) -> QuoteLine:
+        """The line as people read it, in the tariff's time zone: the form of `charges.lines`."""
+        return cls(
+            line.rule,
+            line.from_at.astimezone(zone).isoformat(timespec="seconds"),
+            line.until_at.astimezone(zone).isoformat(timespec="seconds"),
+            line.units,
+            line.unit_price_fen,
+            line.amount_fen,
+            Words(line.text_zh, line.text_en),
+        )
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -170,7 +185,7 @@ def _quote(api: ApiState, request: Request, name: str) -> Response:
         duration_min=(stay.exited_at - stay.entered_at) // _MINUTE,
         amount_fen=bill.total_fen,
         currency="CNY",
-        lines=[msgspec.convert(charge_lines.as_record(line, known.zone), QuoteLine) for line in bill.lines],
+        lines=[QuoteLine.of(line, known.zone) for line in bill.lines],
         notes=_notes(api, known, stay),
     )
     body = encode(quote)
