@@ -199,6 +199,7 @@ class LaneTraffic:
                 await self.leave(lot, self._rng.choice(lot.cars))
             else:
                 self.arrive(lot, new_car(self._rng, self._pays()), datetime.now(UTC))
+            self._keep_cars()
 
     def _pays(self) -> Pays:
         draw = self._rng.random()
@@ -229,6 +230,8 @@ class LaneTraffic:
             if lot.code in kept:
                 lot.cars = [Car(**(facts | {"pays": Pays(facts["pays"])})) for facts in kept[lot.code]]
                 continue
+            if any(lane.memory.last_record_no for lane in lot.entries):
+                continue  # it has told the hours before already
             times = sorted(now - EARLIEST * self._rng.random() for _ in range(CARS_AT_FIRST))
             for at in times:
                 self.arrive(lot, new_car(self._rng, self._pays()), at)

@@ -1,4 +1,4 @@
-"""`parking demo`: the whole platform on this machine with simulated devices and drivers, and a live view."""
+"""`parking demo`: the whole platform on this machine with simulated devices, lanes and drivers, and a live view."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
     from parking_core.districts import District
     from simulators.drivers import DriverCounts
+    from simulators.lanes import LaneTraffic
     from simulators.observer import Observer
     from simulators.simulation import Simulation
 
 _LOOK_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0  # without a terminal
 _MS = 1000
+_FEN = 100  # of a yuan
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +72,7 @@ def demo(
     with _termination_interrupts():
         try:
             instance, started = _start(home, port)
-            _live(instance, console, _Wishes(speed, seconds, scenario, chosen), began)
+            _live(home, instance, console, _Wishes(speed, seconds, scenario, chosen, began))
         except KeyboardInterrupt:  # before the live view, which ends in order, has begun
             console.print("Interrupted.")
             raise typer.Exit(1) from None
@@ -85,6 +87,7 @@ class _Wishes:
     seconds: float | None
     scenario_name: str
     scenario: Any
+    began: float  # when the command was given
 
 
 @contextmanager
@@ -123,13 +126,15 @@ def _stop(home: Home, console: Console) -> None:
     console.print("Stopped.")
 
 
-def _live(instance: Instance, console: Console, wishes: _Wishes, began: float) -> None:
+def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> None:
     import uvloop  # other commands start faster
 
     from onebox.commands.seed import load  # same
     from simulators.district import generate_district  # same
     from simulators.drivers import DriverCounts  # same
+    from simulators.lanes import LaneTraffic  # same
     from simulators.observer import Observer  # same
+    from simulators.phones import PhoneCounts, phone_payer  # same
     from simulators.sensors import Fleet  # same
     from simulators.simulation import Simulation  # same
 
@@ -144,7 +149,9 @@ def _live(instance: Instance, console: Console, wishes: _Wishes, began: float) -
         observer = Observer(api_url, gateways)
         fleet = Fleet(district, wishes.scenario, time.time_ns() // 1000, wishes.speed)
         simulation = Simulation(fleet, settings.mqtt_url, "demo", observer.notice)
-        show = _Show(console, wishes, simulation, observer, DriverCounts(), began)
+        payer = phone_payer(api_url, PhoneCounts())
+        lanes = LaneTraffic(district.lots, settings.mqtt_url, home.root / "simulated-lanes", payer=payer)
+        show = _Show(console, wishes, simulation, lanes, observer, DriverCounts())
         await _run_together(show, district, api_url)
 
     uvloop.run(run())
@@ -160,7 +167,7 @@ def _print_addresses(console: Console, api_url: str, instance: Instance) -> None
 
 
 async def _run_together(show: _Show, district: District, api_url: str) -> None:
-    """Sensors, drivers, probes and the view side by side, until a signal, the end of the time, or a failure."""
+    """Sensors, lanes, drivers, probes and the view side by side, until a signal, the end of the time, or a failure."""
     from simulators.drivers import drive  # other commands start faster
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -169,18 +176,20 @@ async def _run_together(show: _Show, district: District, api_url: str) -> None:
     if show.wishes.seconds is not None:
         loop.call_later(show.wishes.seconds, stop.set)
     sensors = asyncio.create_task(show.simulation.run(stop), name="sensors")
-    sensors.add_done_callback(lambda _task: stop.set())
+    lanes = asyncio.create_task(show.lanes.run(stop), name="lanes")
+    for task in (sensors, lanes):
+        task.add_done_callback(lambda _task: stop.set())
     others = [
         asyncio.create_task(drive(api_url, district, stop, show.drivers), name="drivers"),
         asyncio.create_task(show.observer.probe(), name="probes"),
     ]
     try:
         await show.until(stop)
-        await sensors
+        await asyncio.gather(sensors, lanes)
     finally:
-        for task in (sensors, *others):
+        for task in (sensors, lanes, *others):
             task.cancel()
-        await asyncio.gather(sensors, *others, return_exceptions=True)
+        await asyncio.gather(sensors, lanes, *others, return_exceptions=True)
         await show.observer.close()
 
 
@@ -191,9 +200,9 @@ class _Show:
     console: Console
     wishes: _Wishes
     simulation: Simulation
+    lanes: LaneTraffic
     observer: Observer
     drivers: DriverCounts
-    began: float
     complete_after_s: float | None = None
 
     async def until(self, stop: asyncio.Event) -> None:
@@ -222,7 +231,7 @@ class _Show:
         figures = await self.observer.look()
         told = self.simulation.progress.present_state_published
         if self.complete_after_s is None and told and figures.capacity and not figures.unknown:
-            self.complete_after_s = time.monotonic() - self.began
+            self.complete_after_s = time.monotonic() - self.wishes.began
 
     def _table(self) -> Table:
         table = Table(title=f"Binhu, scenario {self.wishes.scenario_name}", show_header=False, min_width=60)
@@ -245,6 +254,7 @@ class _Show:
             ("published → visible", shown),
             ("dead letters", f"{figures.dead_letters:,}"),
             ("age of the figures", age if figures.api_answers else f"{age} (the API does not answer)"),
+            ("lanes", self._lane_facts()),
             ("drivers", f"{drivers.answers:,} answers, {drivers.failures:,} failures"),
         ]
         if progress.behind_s > 1:
@@ -256,6 +266,18 @@ class _Show:
         if self.complete_after_s is not None:
             facts.append(("all spaces known", f"{self.complete_after_s:.1f} s after the start"))
         return facts
+
+    def _lane_facts(self) -> str:
+        """The lots with ETC lanes on one line; answers are measured from a lane's question for a fee to its answer."""
+        counts = self.lanes.counts
+        facts = [f"{counts.lanes}", f"{counts.entries:,} in, {counts.exits:,} out"]
+        if counts.last_fee_fen is not None:
+            facts.append(f"last fee {counts.last_fee_fen / _FEN:.2f} yuan")
+        if times := sorted(counts.answer_s):
+            facts.append(f"told in p50 {times[len(times) // 2] * _MS:.0f} ms")
+        if counts.offline:
+            facts.append(f"{counts.offline:,} computed by the lane")
+        return ", ".join(facts)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -57,6 +57,7 @@ def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
     assert "of 21,000 spaces in 500 lots" in last
     assert "unknown: 0 " in last
     assert "all spaces known" in last
+    assert re.search(r"lanes: \d+, \d+ in, \d+ out", last), last
     assert re.search(r"p50 \d+ ms, p99 \d+ ms", last), last
     assert "Stopped." in output
     assert _of_home(home) == []
