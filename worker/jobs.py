@@ -17,8 +17,10 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from parking_core.flows.close_month import close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
+from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.mask_old_plates import mask_old_plates
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
+from parking_core.flows.settle_transactions import flag_missing_tacs
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -57,13 +59,15 @@ def build(settings: Settings) -> App:
 
 
 def reconcile(settings: Settings) -> None:
-    """Compares lanes and bills, closes the month before when it is a few days over, and says what was found."""
+    """Compares lanes and bills, looks for lost TACs and expired holds, closes the month before; says what was found."""
     zone, now = ZoneInfo(settings.time_zone), datetime.now(UTC)
     with psycopg.connect(
         settings.database_url, autocommit=True, application_name="parking-worker-reconciliation"
     ) as connection:
         hours = reconcile_hours(connection, now - _LOOK_BACK, now, zone, now)
         bills = reconcile_bills(connection, zone)
+        tacs_missing = flag_missing_tacs(connection, now, zone=zone)
+        holds_expired = expire_holds(connection, now)
         closed = (
             close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
         )
@@ -73,6 +77,8 @@ def reconcile(settings: Settings) -> None:
         hour_differences=hours.hour_differences,
         bills=bills.bills,
         bill_differences=bills.bill_differences,
+        tacs_missing=tacs_missing,
+        holds_expired=holds_expired,
         statements=closed.new_versions if closed else {},
     )
 

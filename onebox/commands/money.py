@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     group.command("refund")(refund)
     group.command("refund-paid")(refund_paid)
     group.command("write-off")(write_off)
+    group.command("set-off")(set_off)
     group.command("release")(release)
     group.command("reject")(reject)
     group.command("bad-debt")(bad_debt)
@@ -128,6 +129,20 @@ def write_off(
     decision = _decision(key or str(visit), by, reason)
     done = _do(lambda db: give_up(db, visit, decision, datetime.now(UTC), amount_fen=fen))
     _say(done, "was written off")
+
+
+def set_off(visit: _Visit, *, reason: _Reason, by: _By, key: _Key = "") -> None:
+    """Set what a visit was paid too much against what its vehicle owes for other visits, the oldest first.
+
+    Example:
+        parking money set-off 17 --by "Chen Li" --reason "paid the old visits at the exit"
+    """
+    from parking_core.flows.correct_money import set_off as against_arrears
+
+    decision = _decision(key or f"set-off-{visit}", by, reason)
+    _say(
+        _do(lambda db: against_arrears(db, visit, decision, datetime.now(UTC))), "now pays other visits of the vehicle"
+    )
 
 
 def release(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) -> None:

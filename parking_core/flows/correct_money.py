@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parking_core.errors import InvalidInputError, NotFoundError
+from parking_core.flows.pay_arrears import ArrearsPayment, pay_arrears
 from parking_core.flows.settle_transactions import change_state
 from parking_core.reconciliation import DifferenceName, DifferenceState
 from parking_core.settlement import AccountKind, account, postings
@@ -185,6 +186,37 @@ def write_off(
                 decision.explanation("Written off"),
             )
     return Corrected(entry.key, amount, new=True)
+
+
+def set_off(connection: Connection[Any], visit_id: int, decision: Decision, now: datetime) -> Corrected:
+    """Sets what a visit was paid too much against what its vehicle owes for other visits, the oldest first.
+
+    Raises:
+        NotFoundError: there is no such visit.
+        InvalidInputError: it was not paid too much, or its vehicle owes nothing.
+    """
+    with connection.transaction():
+        money = visit_money.lock(connection, visit_id)
+        key = f"moved_out:arrears:{decision.key}:1"
+        if (earlier := _booked_amount(connection, key, visit_id)) is not None:
+            return Corrected(key, earlier[0], new=False)
+        if money.owed_fen >= 0:
+            raise InvalidInputError(f"Visit {visit_id} was not paid too much; there is nothing to set off.")
+        part = ArrearsPayment(
+            payment=decision.key,
+            visit_id=visit_id,
+            vehicle=money.vehicle,
+            amount_fen=-money.owed_fen,
+            at=now,
+            detail=decision.detail(),
+        )
+        if not pay_arrears(connection, [part]):
+            raise InvalidInputError(f"The vehicle of visit {visit_id} owes nothing for other visits; order a refund.")
+        left = journal.owed_by_visit(connection, [visit_id])[visit_id]
+        if left == 0:
+            explanation = decision.explanation("Set off against arrears")
+            differences.end_of_visits(connection, [visit_id], _OVERPAYMENTS, DifferenceState.SETTLED, explanation)
+    return Corrected(key, left - money.owed_fen, new=True)
 
 
 def release_held(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parking_core.reconciliation import DifferenceName, DifferenceState
@@ -10,7 +10,7 @@ from parking_core.settlement import oldest_first, postings
 from parking_core.store import charges, differences, journal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 class ArrearsPayment:
     """A payment that was booked for one visit and included arrears of its vehicle."""
 
-    payment: str  # key of its journal entry
+    payment: str  # key of its journal entry, or of the decision
     visit_id: int  # it was booked for
     vehicle: str
     amount_fen: int  # of it for arrears
     at: datetime
+    detail: Mapping[str, Any] = field(default_factory=dict)  # kept in the journal
 
 
 def pay_arrears(connection: Connection[Any], payments: Sequence[ArrearsPayment]) -> int:
@@ -54,6 +55,7 @@ def pay_arrears(connection: Connection[Any], payments: Sequence[ArrearsPayment])
                 target=(arrear.visit_id, arrear.lot),
                 amount_fen=share,
                 at=one.at,
+                detail=one.detail,
             )
             paid.add(arrear.visit_id)
             _lessen(unpaid, arrear, share)

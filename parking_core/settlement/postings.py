@@ -252,7 +252,13 @@ def written_off(
 
 
 def payment_moved(
-    *, key: str, source: tuple[int, str], target: tuple[int, str], amount_fen: int, at: datetime
+    *,
+    key: str,
+    source: tuple[int, str],
+    target: tuple[int, str],
+    amount_fen: int,
+    at: datetime,
+    detail: Mapping[str, Any] | None = None,
 ) -> tuple[Entry, Entry]:
     """A payment that belongs to another visit: out of `source`, into `target` (visit and lot code each).
 
@@ -264,7 +270,7 @@ def payment_moved(
         occurred_at=at,
         visit_id=source[0],
         postings=transfer(receivable(source[1]), MOVED, amount_fen),
-        detail={"payment": key, "to_visit": target[0]},
+        detail={**(detail or {}), "payment": key, "to_visit": target[0]},
     )
     into = Entry(
         key=f"moved_in:{key}",
@@ -272,7 +278,7 @@ def payment_moved(
         occurred_at=at,
         visit_id=target[0],
         postings=transfer(MOVED, receivable(target[1]), amount_fen),
-        detail={"payment": key, "from_visit": source[0]},
+        detail={**(detail or {}), "payment": key, "from_visit": source[0]},
     )
     return out, into
 

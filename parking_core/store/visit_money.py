@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 # Whoever corrects a visit's money waits here for another who does: two refunds never share one overpayment.
-_LOCK = "SELECT l.code FROM visits v JOIN lots l ON l.id = v.lot_id WHERE v.id = %s FOR UPDATE OF v"
+_LOCK = "SELECT l.code, v.vehicle FROM visits v JOIN lots l ON l.id = v.lot_id WHERE v.id = %s FOR UPDATE OF v"
 
 _SUMS = """
 SELECT a.code, j.kind, sum(p.amount_fen)::bigint
@@ -31,6 +31,7 @@ class VisitMoney:
 
     visit_id: int
     lot: str  # code
+    vehicle: str
     owed_fen: int  # > 0 arrears, < 0 paid too much
     paid_fen: int  # all payments
     refunded_fen: int  # ordered refunds, paid or not
@@ -62,4 +63,4 @@ def lock(connection: Connection[Any], visit_id: int) -> VisitMoney:
             refunded -= fen if kind == "refund_ordered" else 0
         elif fen > 0 and kind not in _NOT_PAYMENTS and of is not AccountKind.MOVED:
             into[code] = into.get(code, 0) + fen
-    return VisitMoney(visit_id, row[0], owed, paid, refunded, into)
+    return VisitMoney(visit_id, row[0], row[1], owed, paid, refunded, into)

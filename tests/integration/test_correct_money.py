@@ -17,6 +17,7 @@ from parking_core.flows.correct_money import (
     pay_refund,
     reject_held,
     release_held,
+    set_off,
     write_off,
 )
 from parking_core.flows.pay_arrears import ArrearsPayment, pay_arrears
@@ -244,3 +245,20 @@ def test_two_payments_of_a_batch_do_not_clear_the_same_arrears(store: psycopg.Co
     with store.transaction():
         assert pay_arrears(store, parts) == 1
     assert journal.owed_by_visit(store, [old, *todays]) == {old: 0, todays[0]: 0, todays[1]: -100}
+
+
+def test_what_was_paid_too_much_is_set_off_against_arrears(store: psycopg.Connection, lane: int) -> None:
+    old, today = charged(store, lane, 300), charged(store, lane, 500, at_hour=1)
+    with pytest.raises(InvalidInputError, match="not paid too much"):
+        set_off(store, today, because(), NOON)
+    pay(store, today, 800)
+    tell(store, DifferenceName.OVERPAID, today)
+    for new in (True, False):
+        done = set_off(store, today, because(), NOON)
+        assert (done.amount_fen, done.new) == (300, new)
+    assert journal.owed_by_visit(store, [old, today]) == {old: 0, today: 0}
+    assert ended(store) == [("overpaid", "settled")]
+    assert journal.entries_of_visit(store, old)[-1].detail["by"] == "Chen"
+    pay(store, today, 100, "r2")
+    with pytest.raises(InvalidInputError, match="owes nothing"):
+        set_off(store, today, because("d2"), NOON)
