@@ -6,6 +6,8 @@
          │                          parking:epoch missing ─► rebuild; every minute, or after a loss ─► reconcile
          ├─ rollups   every 5 s     dirty_buckets ─► bites ─► lot_rollups_5m, lot_rollups_1h
          │                          (the bucket that runs: every 15 s)
+         ├─ lanes     on notify     lane_events ─► visits, charges, journal, commands; every second: lane_counts
+         ├─ duties    every minute  gaps in lanes' numbers, stays that are too long, holds that expire
          ├─ booking   on notify     payment_notices ─► journal, payments, commands, differences
          ├─ asking    every 2 s     acquirer: orders without a notice, refunds, bills (only where one is set up)
          ├─ clearing  every second  etc_transactions ─► packages ─► ETC clearing centre (TCP) ─► bookkeeping, totals, lists
@@ -37,6 +39,7 @@ from parking_core.store import silences
 from parking_core.store.acquirer import AcquirerClient
 from worker import jobs, metrics
 from worker.clearing import Clearing
+from worker.lanes import LaneDuties, Lanes
 from worker.payments import Asking, Booking
 from worker.rollups import Rollups
 from worker.silence import Silence
@@ -141,8 +144,11 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
 
         silence = Silence(settings.database_url, leader, redis)
         rollups = Rollups(await connection(), settings.time_zone)
+        lanes = Lanes(await connection(), redis, settings.time_zone)
+        duties = LaneDuties(await connection(), settings.time_zone)
         booking = Booking(await connection(), settings.time_zone)
         steps = {"silence": silence.step, "rollups": rollups.step, "booking": booking.step}
+        steps |= {"lanes": lanes.step, "duties": duties.step}
         if acquirer := AcquirerClient.of_settings(settings.acquirer):
             await held.enter_async_context(acquirer)
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step

@@ -33,3 +33,15 @@ CLEARING_MESSAGES = Counter(
     "Messages of the clearing centre by kind and our result",
     ["kind", "result"],
 )
+LANE_EVENTS = Counter("parking_worker_lane_events_total", "Lane records that became visits, charges and postings")
+LANE_SET_ASIDE = Counter("parking_worker_lane_events_set_aside_total", "Lane records that could not be processed")
+LANE_BATCH_SECONDS = Histogram(
+    "parking_worker_lane_batch_seconds",
+    "Duration of one batch of lane records",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+LANE_BACKLOG = Gauge(
+    "parking_worker_lane_backlog", "Lane records that wait, looked at every 5 s, counted up to 100,000"
+)
+LANE_BACKLOG_AGE = Gauge("parking_worker_lane_backlog_age_seconds", "How long the oldest of them has waited")
+FEE_ANSWERS = Counter("parking_worker_fee_answers_total", "Answers to lanes that asked for a fee")

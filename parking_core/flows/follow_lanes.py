@@ -30,7 +30,7 @@ from parking_core.flows.price_visits import PriceDesk
 from parking_core.flows.settle_transactions import attach_visits, settle_transactions
 from parking_core.lanes import LaneEventKind
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
-from parking_core.store import differences, lane_amendments, lane_events, visit_review, visits
+from parking_core.store import differences, lane_amendments, lane_events, lane_work, visit_review, visits
 from parking_core.visits import Policy, VisitState
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def _batch(connection: Connection[Any], desk: Desk, now: datetime, limit: int, *
     repeats = lane_events.take_waiting_repeats(connection, limit) if with_repeats else []
     if not events and not repeats:
         return Followed()
+    lane_work.take_turn(connection)
     settle_transactions(connection, events, now, zone=desk.zone, repeats=repeats)
     news, amended = news_of(connection, events, _POLICY)
     derived = derive_visits(connection, news, now, _POLICY)
@@ -227,6 +228,7 @@ def give_up_stays(connection: Connection[Any], desk: Desk, now: datetime) -> int
     given_up = 0
     while True:
         with connection.transaction():
+            lane_work.take_turn(connection)
             late = visits.overdue(connection, now - _POLICY.longest_stay, _OVERDUE_BATCH)
             news: dict[str, datetime] = {}
             for vehicle, at in late:

@@ -183,6 +183,14 @@ class LiveState:
             pulse_us=min((int(pulse.split()[0]) for pulse in pulses.values()), default=0),
         )
 
+    async def occupied_by_lot(self) -> dict[int, int]:
+        """Occupied spaces of the lots of which any space is known."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall("parking:lots:occupied")
+            pipe.hgetall("parking:lots:known")
+            occupied, known = await pipe.execute()
+        return {int(lot): max(0, int(occupied.get(lot, 0))) for lot, count in known.items() if int(count) > 0}
+
     async def follow(self, image: LiveImage) -> AsyncIterator[LiveChange]:
         """Changes after `image`, for ever. After a change with `reset` the caller loads again and follows anew."""
         last_id, count = image.last_id, image.last_count

@@ -1,7 +1,7 @@
 """Visits: a vehicle's stays, derived from what lanes saw of it (facts and rules)."""
 
 from parking_core.visits.comparison import Comparison, DerivedVisit, StoredVisit, compare
-from parking_core.visits.facts import CHANGES, Direction, Oddity, Passage, Policy, VisitDraft, VisitState
+from parking_core.visits.facts import CHANGES, Direction, LaneCount, Oddity, Passage, Policy, VisitDraft, VisitState
 from parking_core.visits.findings import NAMES, VisitChannel, VisitReview, channel_of, findings
 from parking_core.visits.pairing import in_order, pair
 
@@ -11,6 +11,7 @@ __all__ = [
     "Comparison",
     "DerivedVisit",
     "Direction",
+    "LaneCount",
     "Oddity",
     "Passage",
     "Policy",

@@ -85,6 +85,16 @@ class Policy:
         return max(self.repeat, self.skew, self.clock_error)
 
 
+@dataclass(frozen=True, slots=True)
+class LaneCount:
+    """How many vehicles are inside a lot by its lanes."""
+
+    inside: int  # open visits
+    sensors: bool  # whether its spaces have sensors; without, the lanes say what is free
+    drift: int | None  # inside minus what the sensors see occupied; None: no sensors, or nothing is known of them
+    counted_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """One reading of one vehicle at one lane: an entry, an exit, or a barrier opened by hand for it."""
