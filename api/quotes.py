@@ -15,7 +15,7 @@ from api.lots import LotPath  # noqa: TC001  # same: the document is made from i
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from api.state import NotLoadedError
-from parking_core.errors import NotFoundError
+from parking_core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
 from parking_core.flows.price_visits import color_in_tariffs
 from parking_core.plates import PlateColor, color_of
 from parking_core.tariffs import Stay, price
@@ -36,6 +36,12 @@ class NoTariffError(NotFoundError):
     """A lot that charges nothing, as far as the platform knows."""
 
     code = "no_tariff"
+
+
+class UnreadableTariffError(ServiceUnavailableError):
+    """A version that this release cannot read; the client has done nothing wrong."""
+
+    code = "tariff_unreadable"
 
 
 class QuoteQuery(msgspec.Struct, frozen=True):
@@ -170,7 +176,10 @@ def _quote(api: ApiState, request: Request, name: str) -> Response:
         raise NotFoundError(f"There is no lot with the code or id {name[:100]!r}.")
     lot, code = found
     stay = _stay(query, datetime.fromtimestamp(api.clock() / 1e6, UTC))
-    known = api.prices.holding(lot, stay.entered_at)
+    try:
+        known = api.prices.holding(lot, stay.entered_at)
+    except InvalidInputError as error:
+        raise UnreadableTariffError(str(error)) from error
     if known is None:
         raise NoTariffError(
             f"Lot {code} has no tariff for who enters at {query.entry.isoformat()}: the platform cannot say what it costs."

@@ -52,7 +52,7 @@ def charge_visits(
     for sharer in visits.sharing_permits(connection, [*moved, *(visit.id for visit in derived.void)]):
         wanted.setdefault(sharer.id, (_stored_to_price(sharer), "permit_shared"))
     bills = price_visits(connection, [stay for stay, _ in wanted.values()], now, desk)
-    use_coupons(connection, bills)
+    use_coupons(connection, bills, void=[visit.id for visit in derived.void])
     prices = [
         PricedVisit(
             visit_id=number,

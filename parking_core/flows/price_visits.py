@@ -173,9 +173,18 @@ def price_visits(
     return [bills[number] for number in range(len(questions))]
 
 
-def use_coupons(connection: Connection[Any], priced: Iterable[Priced]) -> list[str]:
-    """Marks the coupons of visits that were charged; gives those that were free until now. The caller's transaction."""
-    used = [(code, one.asked.visit_id) for one in priced for code in one.coupons if one.asked.visit_id is not None]
+def use_coupons(connection: Connection[Any], priced: Iterable[Priced], void: Iterable[int] = ()) -> list[str]:
+    """Marks the coupons of visits that were charged; gives those that were free until now. The caller's transaction.
+
+    A coupon that a visit no longer uses is free again: the stay costs nothing now, or the visit is one of `void`.
+    """
+    visits, used = list(void), list[tuple[str, int]]()
+    for one in priced:
+        if one.asked.visit_id is not None:
+            visits.append(one.asked.visit_id)
+            used += [(code, one.asked.visit_id) for code in one.coupons]
+    if visits:
+        permits.release_coupons(connection, visits, [code for code, _ in used])
     return permits.use_coupons(connection, used) if used else []
 
 

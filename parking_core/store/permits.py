@@ -84,6 +84,9 @@ UPDATE coupons c SET visit_id = u.visit_id FROM unnest(%s::text[], %s::bigint[])
 WHERE c.code = u.code AND c.visit_id IS NULL RETURNING c.code
 """
 
+# Coupons of visits that no longer use them are their drivers' again.
+_RELEASE_COUPONS = "UPDATE coupons SET visit_id = NULL WHERE visit_id = ANY(%s) AND code <> ALL(%s::text[])"
+
 
 @dataclass(frozen=True, slots=True)
 class ListedPermit:
@@ -195,3 +198,8 @@ def use_coupons(connection: Connection[Any], used: Sequence[tuple[str, int]]) ->
     """Marks pairs of coupon code and visit; gives the codes that were free. The others are used for something else."""
     values = ([code for code, _ in used], [visit for _, visit in used])
     return [code for (code,) in connection.execute(_USE_COUPONS, values)]
+
+
+def release_coupons(connection: Connection[Any], visits: Sequence[int], keep: Sequence[str]) -> int:
+    """Gives the coupons of these visits back, but for those named; gives how many."""
+    return connection.execute(_RELEASE_COUPONS, (list(visits), list(keep))).rowcount

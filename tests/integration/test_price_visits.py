@@ -178,6 +178,20 @@ def test_a_coupon_of_another_lot_or_a_free_stay_is_not_used(place: Place) -> Non
     assert (free.bill.total_fen, free.coupons) == (0, ())
 
 
+def test_a_coupon_that_a_visit_no_longer_uses_is_its_drivers_again(place: Place) -> None:
+    give(place, "C-1", CouponKind.AMOUNT, 300)
+    visit, later = place.visit(0, 2), place.visit(5, 6)
+    use_coupons(place.db, price_visits(place.db, [place.stay(visit_id=visit)], EIGHT))
+    again = place.stay(1, begins=EIGHT + 5 * HOUR, visit_id=later)
+    assert price_visits(place.db, [again], EIGHT)[0].coupons == ()
+    assert use_coupons(place.db, [], void=[visit]) == []
+    use_coupons(place.db, price_visits(place.db, [again], EIGHT))
+    assert place.total(again) == [200]
+    place.permit(CAR)  # found late: the stay was free
+    use_coupons(place.db, price_visits(place.db, [again], EIGHT))
+    assert place.db.execute("SELECT visit_id FROM coupons").fetchall() == [(None,)]
+
+
 @pytest.fixture
 def rolling(place: Place) -> Place:
     """12 yuan at most in 24 hours, earlier stays counted."""

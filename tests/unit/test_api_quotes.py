@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,23 @@ def test_a_year_that_is_not_announced_is_noted() -> None:
     assert "2089 are not announced" in noted
     assert "2090 are not announced" in noted
     assert len(body["notes"]) == 4
+
+
+def test_a_binding_whose_version_was_read_too_early_waits_for_the_next_reading(api: ApiState) -> None:
+    loaded = price_list(DOCUMENT)
+    api.prices.install(replace(loaded, bindings=(*loaded.bindings, Binding(2, SINCE, 99))))
+    assert ask(api, DAY).status_code == 200
+    assert ask(api, DAY, "L02").json()["code"] == "no_tariff"
+
+
+def test_a_version_that_cannot_be_read_any_more_spoils_no_other_lot(api: ApiState) -> None:
+    loaded = price_list(DOCUMENT)
+    gone = StoredTariff(2, "gone", 1, {"format": "parking-tariff/0"}, NOW)
+    bindings = (*loaded.bindings, Binding(2, SINCE, 2))
+    api.prices.install(replace(loaded, bindings=bindings, versions=(*loaded.versions, gone)))
+    assert ask(api, DAY).status_code == 200
+    assert (ask(api, DAY, "L02").status_code, ask(api, DAY, "L02").json()["code"]) == (503, "tariff_unreadable")
+    assert "gone version 1 cannot be read" in ask(api, DAY, "L02").json()["detail"]
 
 
 def test_before_the_price_list_is_loaded_the_answer_is_503() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parking_core.permits import Permit, Presence, covered
+from parking_core.permits import Permit, PermitBook, Presence, covered
 from parking_core.tariffs import Interval
 
 NOON = datetime(2026, 11, 18, 4, tzinfo=UTC)
@@ -140,6 +141,19 @@ def test_an_empty_stay_is_not_covered_and_a_running_one_needs_a_moment() -> None
     assert spans(presence("A", 0, 0), [permit("P", "A")]) == []
     with pytest.raises(ValueError, match="exit"):
         covered(presence("A", 0, None), [permit("P", "A")], [])
+
+
+def test_a_book_of_many_permits_finds_what_matters_to_a_stay() -> None:
+    elsewhere = replace(permit("P", "AB"), code="ELSEWHERE", lot_id=LOT + 1)
+    book = PermitBook(
+        [permit("FAMILY", "AB"), permit("OWN", "A", ends=40), permit("Q", "C"), elsewhere],
+        {LOT: [presence("A", 0, 60), presence("B", 10, 120), presence("C", 0, 500)], LOT + 1: [presence("A", 0, 90)]},
+    )
+    assert minutes(book.covered(LOT, presence("B", 10, 120))) == [(10, 40), (60, 120)]
+    assert minutes(book.covered(LOT, presence("C", 0, 9))) == [(0, 9)]
+    assert minutes(book.covered(LOT + 1, presence("B", 10, 120))) == [(90, 120)]
+    assert book.covered(LOT, presence("D", 0, 9)) == ()
+    assert book.covered(LOT + 2, presence("A", 0, 9)) == ()
 
 
 HORIZON = 40

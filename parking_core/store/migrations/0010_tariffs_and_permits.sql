@@ -68,6 +68,7 @@ CREATE TABLE coupons (
     visit_id bigint                       -- the visit it was used for
 );
 CREATE INDEX coupons_plate ON coupons (plate) WHERE visit_id IS NULL;
+CREATE INDEX coupons_visit ON coupons (visit_id) WHERE visit_id IS NOT NULL;
 
 DO $$
 BEGIN

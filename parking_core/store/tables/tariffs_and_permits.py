@@ -82,4 +82,5 @@ coupons = Table(
     moment("valid_until"),
     Column("visit_id", BigInteger),
     Index("coupons_plate", "plate", postgresql_where=text("(visit_id IS NULL)")),
+    Index("coupons_visit", "visit_id", postgresql_where=text("(visit_id IS NOT NULL)")),
 )
