@@ -34,7 +34,7 @@ PEER_MESSAGES = 100_000  # a slower peer's rate needs no million to be seen
 WARM_UP = 5_000
 BAR_RATE, BAR_RATIO, BAR_CPU_US, BAR_RSS_MB = 30_000, 3.0, 12.0, 250.0
 _SAMPLE_S = 0.1
-_PATIENCE_S = 600.0
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Run:
         return self.cpu_us["subscriber"]
 
 
-class _Memory:
+class Memory:
     """Resident memory of a process against its progress, sampled in a thread."""
 
     def __init__(self, pid: int, done: Callable[[], float]) -> None:
@@ -88,17 +88,18 @@ class _Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spent:
+class Spent:
     """CPU seconds at one moment."""
 
     services: dict[str, float]
     others: dict[str, float]
 
     @classmethod
-    def now(cls, stage: Stage, processes: dict[str, Running]) -> _Spent:
+    def now(cls, stage: Stage, processes: dict[str, Running]) -> Spent:
+        """What services and processes have spent so far."""
         return cls(stage.service_cpu_s(), {name: cpu_s(one.child.pid) for name, one in processes.items()})
 
-    def since(self, before: _Spent, load_s: float, messages: int) -> dict[str, float]:
+    def since(self, before: Spent, load_s: float, messages: int) -> dict[str, float]:
         """Microseconds a message, by process."""
         now = self.services | self.others
         then = before.services | before.others
@@ -113,7 +114,7 @@ def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS)
         processes = stage.start_system(database, "gateway", "worker")
         gateway = processes["gateway"]
         try:
-            _warm_up(stage, devices, database, "occupancy_events", gateway)
+            warm_up(lambda: stage.load(devices, WARM_UP), database, "occupancy_events", gateway)
             before_rows, before = database.count(), gateway.metrics()
             done_before = before["gateway_messages_total"]
 
@@ -121,17 +122,17 @@ def ours(stage: Stage, messages: int, *, spaces: int = SPACES, lots: int = LOTS)
                 return gateway.metrics().get("gateway_messages_total", 0.0) - done_before
 
             load = ready(stage.load(devices, messages))
-            memory = _Memory(gateway.child.pid, done)
-            spent = _Spent.now(stage, processes)
+            memory = Memory(gateway.child.pid, done)
+            spent = Spent.now(stage, processes)
             go(load)
-            wait_until(lambda: done() >= messages, gateway, _PATIENCE_S)
+            wait_until(lambda: done() >= messages, gateway, PATIENCE_S)
             ended = time.time()
             sent = load_result(load)
-            cpu = _Spent.now(stage, processes).since(spent, sent["cpu_s"], messages)
+            cpu = Spent.now(stage, processes).since(spent, sent["cpu_s"], messages)
             after = gateway.metrics()
             batches = after["gateway_batch_messages_count"] - before["gateway_batch_messages_count"]
             commit_s = after["gateway_commit_seconds_sum"] - before["gateway_commit_seconds_sum"]
-            _require_exactly(database, "occupancy_events", before_rows + messages)
+            require_exactly(database, "occupancy_events", before_rows + messages)
             return Run(
                 "parking gateway",
                 messages,
@@ -173,27 +174,27 @@ def _peer(stage: Stage, messages: int, peer: tuple[str, str], arguments: list[st
         urls = ["--mqtt", stage.services.mqtt_gateway_url, "--database", database.owner_url]
         running = stage.start(module, [*arguments, *urls], {})
         try:
-            _warm_up(stage, devices, database, table, running)
+            warm_up(lambda: stage.load(devices, WARM_UP), database, table, running)
             before_rows = database.count(table)
             load = ready(stage.load(devices, messages))
-            memory = _Memory(running.child.pid, lambda: 0.0)
-            spent = _Spent.now(stage, {"subscriber": running})
+            memory = Memory(running.child.pid, lambda: 0.0)
+            spent = Spent.now(stage, {"subscriber": running})
             go(load)
             sent = load_result(load)
-            wait_until(lambda: database.count(table) >= before_rows + messages, running, _PATIENCE_S)
-            cpu = _Spent.now(stage, {"subscriber": running}).since(spent, sent["cpu_s"], messages)
-            _require_exactly(database, table, before_rows + messages)
-            rate = messages / (_newest(database, table) - sent["started"])
+            wait_until(lambda: database.count(table) >= before_rows + messages, running, PATIENCE_S)
+            cpu = Spent.now(stage, {"subscriber": running}).since(spent, sent["cpu_s"], messages)
+            require_exactly(database, table, before_rows + messages)
+            rate = messages / (newest_commit(database, table) - sent["started"])
             return Run(name, messages, rate, cpu, rss_mb=memory.quarters(messages))
         finally:
             stage.stop_children()
 
 
-def _warm_up(stage: Stage, devices: Path, database: Database, table: str, running: Running) -> None:
+def warm_up(loading: Callable[[], subprocess.Popen[bytes]], database: Database, table: str, running: Running) -> None:
     """Sends until messages arrive: a peer does not say when it has subscribed."""
     deadline = time.monotonic() + 60
     while True:
-        load = ready(stage.load(devices, WARM_UP))
+        load = ready(loading())
         go(load)
         load_result(load)
         seen, still = -1, database.count(table)
@@ -203,7 +204,7 @@ def _warm_up(stage: Stage, devices: Path, database: Database, table: str, runnin
         if still:
             return
         if running.child.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{running.name} stores nothing; see its log in {stage.services.home / 'logs'}.")
+            raise RuntimeError(f"{running.name} stores nothing; see its log.")
 
 
 def ready(load: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
@@ -222,12 +223,13 @@ def go(load: subprocess.Popen[bytes]) -> None:
 
 def load_result(load: subprocess.Popen[bytes]) -> dict[str, float]:
     """When it started and ended, and its CPU seconds between; waits until all is acknowledged by the broker."""
-    out, _ = load.communicate(timeout=_PATIENCE_S)
+    out, _ = load.communicate(timeout=PATIENCE_S)
     result: dict[str, float] = json.loads(out.splitlines()[-1])
     return result
 
 
-def _newest(database: Database, table: str) -> float:
+def newest_commit(database: Database, table: str) -> float:
+    """The newest `recorded_at` of a table, seconds since the epoch."""
     with database.connect() as connection:
         query = sql.SQL("SELECT extract(epoch FROM max(recorded_at))::float8 FROM {}").format(sql.Identifier(table))
         row = connection.execute(query).fetchone()
@@ -235,6 +237,7 @@ def _newest(database: Database, table: str) -> float:
     return float(row[0])
 
 
-def _require_exactly(database: Database, table: str, rows: int) -> None:
+def require_exactly(database: Database, table: str, rows: int) -> None:
+    """A rate counts only where no message was lost and none stored twice."""
     found = database.count(table)
     assert found == rows, f"{table} holds {found} rows and should hold {rows}"

@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,13 @@ LAST_PACKET_ID = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One simulated device: its topic and its space."""
+    """One simulated device: its topic and its space; of a lane the eight last digits of its terminal."""
 
     topic: bytes
     space: bytes
+
+
+Payload = Callable[[Sender, int, int], bytes]
 
 
 def publish_packet(topic: bytes, payload: bytes, packet_id: int) -> bytes:
@@ -60,22 +64,43 @@ def connect_packet(client_id: str, username: str | None, password: str | None) -
     return bytes([0x10, len(body)]) + body
 
 
-def pieces(senders: list[Sender], messages: int, now_ms: int, size: int) -> list[Piece]:
+def occupancy_payload(sender: Sender, seq: int, now_ms: int) -> bytes:
+    """A reading with every measure."""
+    return b'{"space":"%b","occupied":%b,"at":%d,"seq":%d,"battery_v":3.61,"rssi_dbm":-88,"temperature_c":21.5}' % (
+        sender.space,
+        b"true" if seq & 1 else b"false",
+        now_ms + seq,
+        seq,
+    )
+
+
+def lane_payload(sender: Sender, seq: int, now_ms: int) -> bytes:
+    """An entry and an exit in turn, both by ETC and camera; numbers of a later run are higher. Plates are invented."""
+    entry, fen = (b"entry", 0) if seq & 1 else (b"exit", 1000)
+    plate = "苏B%05d".encode() % ((seq // 2) % 100_000)
+    return (
+        b'{"event":"%b","record_no":%d,"at":%d,"plate":{"text":"%b","color":0},"vehicle_class":1,"etc":{"obu_plate":"%b",'
+        b'"card_plate":"%b","obu_id":"32010000A1B2C3D4","contract_no":"3201000000000001","card_no":"32010000000000000017",'
+        b'"card_network":"3201","card_type":"23","terminal_no":"0132%b","terminal_serial":"%08X","tac":"0A1B2C3D",'
+        b'"algorithm":"1","trade_type":"09","amount_fen":%d,"balance_before_fen":1999921000,"balance_after_fen":%d,'
+        b'"status_list_version":"20260601120000"},"source":"etc"}'
+    ) % (
+        *(entry, now_ms * 1000 + seq, now_ms + seq, plate, plate, plate, sender.space),
+        *(now_ms // 1000 % 4000 * 1_000_000 + seq, fen, 1_999_921_000 - fen),
+    )
+
+
+PAYLOADS = {"occupancy": occupancy_payload, "lane": lane_payload}
+
+
+def pieces(senders: list[Sender], messages: int, now_ms: int, size: int, payload_of: Payload) -> list[Piece]:
     """All messages, each device in turn with rising numbers and times, `size` of them a piece."""
     packed: list[Piece] = []
     piece: list[bytes] = []
     for number in range(messages):
         sender = senders[number % len(senders)]
         seq = number // len(senders) + 1
-        payload = (
-            b'{"space":"%b","occupied":%b,"at":%d,"seq":%d,"battery_v":3.61,"rssi_dbm":-88,"temperature_c":21.5}'
-            % (
-                sender.space,
-                b"true" if seq & 1 else b"false",
-                now_ms + seq,
-                seq,
-            )
-        )
+        payload = payload_of(sender, seq, now_ms)
         piece.append(publish_packet(sender.topic, payload, number % LAST_PACKET_ID + 1))
         if len(piece) == size:
             packed.append((b"".join(piece), size))
@@ -155,6 +180,7 @@ async def main(arguments: argparse.Namespace, listed: list[tuple[str, str]]) -> 
             max(0, min(share, arguments.messages - index * share)),
             int(time.time() * 1000),
             arguments.piece,
+            PAYLOADS[arguments.payload],
         )
         for index in range(arguments.connections)
     ]
@@ -196,6 +222,7 @@ def parse_arguments() -> argparse.Namespace:
         default=5.0,
         help="reads acknowledgements in bulk: its CPU is not what is measured",
     )
+    parser.add_argument("--payload", choices=sorted(PAYLOADS), default="occupancy")
     parser.add_argument("--piece", type=int, default=100, help="messages a write")
     parser.add_argument(
         "--wait", action="store_true", help="when everything is packed say so, and wait for a line of input"
