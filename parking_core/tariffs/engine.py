@@ -21,7 +21,7 @@ from parking_core.tariffs.stay import Bill, ChargeLine, CouponKind
 from parking_core.tariffs.timeline import cut, joined, pieces, without
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from parking_core.tariffs.compiled import CapRule, CompiledChoice, CompiledPlan, Tariff
@@ -102,17 +102,10 @@ def _bill(tariff: Tariff, stay: Stay, calendar: DayKinds, until: datetime, paid:
     if left == entered:
         return Bill(0, (), paid)
     plan = _plan(tariff, stay, calendar, entered, left)
-    earlier = tuple(sorted((each for each in stay.earlier if each.entered_at < stay.entered_at), key=_entered_at))
+    earlier = _before(stay) if stay.earlier else ()
     question = _Question(tariff, calendar, plan, entered, left, earlier)
-    free = joined(_free_parts(question))
-    covered = without(
-        [
-            (max(begins, entered), min(ends, left))
-            for begins, ends in joined((minute_of(p.begins_at), _minute_after(p.ends_at)) for p in stay.covered)
-            if begins < left and ends > entered
-        ],
-        free,
-    )
+    free = _free_parts(question)
+    covered = without(_covered(stay, entered, left), free) if stay.covered else []
     spans = without([(entered, left)], joined([*free, *covered]) if covered else free)
     lines = [_line(plan.free_reason, *part) for part in free]
     lines += [_line(explanation.PERMIT_REASON, *part) for part in covered]
@@ -127,8 +120,15 @@ def _bill(tariff: Tariff, stay: Stay, calendar: DayKinds, until: datetime, paid:
     return Bill(total, tuple(lines), paid)
 
 
-def _entered_at(stay: EarlierStay) -> datetime:
-    return stay.entered_at
+def _before(stay: Stay) -> tuple[EarlierStay, ...]:
+    before = (each for each in stay.earlier if each.entered_at < stay.entered_at)
+    return tuple(sorted(before, key=lambda each: each.entered_at))
+
+
+def _covered(stay: Stay, entered: int, left: int) -> list[Span]:
+    """Parts of the stay that permits pay for, in order and apart."""
+    parts = ((minute_of(part.begins_at), _minute_after(part.ends_at)) for part in stay.covered)
+    return joined((max(begins, entered), min(ends, left)) for begins, ends in parts)
 
 
 def _minute_after(at: datetime) -> int:
@@ -188,39 +188,52 @@ def _free_parts(question: _Question) -> list[Span]:
 def _metered(question: _Question, spans: list[Span]) -> list[ChargeLine]:
     """The lines of time and what caps and the minimum make of them."""
     plan, entered = question.plan, question.entered
-    used: list[tuple[CapRule, int, dict[caps.Period, int]]] = []
+    limits = [_limit(question, rule) for rule in plan.caps]
     parts = cut(spans, entered, plan.restart_minutes)
-    for rule in plan.caps:
-        anchor, paid = entered, 0
-        if rule.cap.over == "rolling":
-            anchor, paid = caps.rolling_anchor(rule, entered, question.earlier)
-        by_period: dict[caps.Period, int] = {0: paid}
-        if rule.cap.over == "day":
-            by_period = (
-                caps.used_of_days(rule, question.tariff.days, question.earlier) if rule.cap.earlier_stays else {}
-            )
-        used.append((rule, anchor, by_period))
-        parts = cut(parts, anchor, rule.minutes)
+    for limit in limits:
+        parts = cut(parts, limit.anchor, limit.rule.minutes)
     cells = _cells(question, parts)
-    lines = [
-        ChargeLine(
-            reason.rule, moment(cell.begins), moment(cell.ends), cell.units, price_fen, cell.amount_fen, *reason[1:]
-        )
-        for cell in cells
-        for reason, price_fen in [
-            (cell.step.reason, cell.step.price_fen) if cell.step else (cell.segment.free_reason, 0)
-        ]
-    ]
-    for rule, anchor, by_period in used:
-        lines += [
-            _line(rule.reason, reduction.begins, reduction.ends, -reduction.amount_fen)
-            for reduction in caps.reduce(cells, rule.max_fen, _period_of(rule, anchor), by_period)
-        ]
-    charged = sum(cell.amount_fen for cell in cells)
+    lines = [_cell_line(cell) for cell in cells]
+    charged = sum(line.amount_fen for line in lines)
+    for limit in limits:
+        if charged > limit.least_left:
+            for reduction in caps.reduce(cells, limit.rule.max_fen, limit.period_of, limit.used):
+                lines.append(_line(limit.rule.reason, reduction.begins, reduction.ends, -reduction.amount_fen))
+                charged -= reduction.amount_fen
     minimum = question.tariff.document.total.minimum_fen
     if 0 < charged < minimum:
         lines.append(_line(explanation.of_minimum(minimum), entered, question.left, minimum - charged))
     return lines
+
+
+def _cell_line(cell: Cell) -> ChargeLine:
+    step = cell.step
+    if step is None:
+        return _line(cell.segment.free_reason, cell.begins, cell.ends)
+    rule, zh, en = step.reason
+    return ChargeLine(rule, moment(cell.begins), moment(cell.ends), cell.units, step.price_fen, cell.amount_fen, zh, en)
+
+
+class _Limit(NamedTuple):
+    """A cap as it holds for a stay."""
+
+    rule: CapRule
+    anchor: int  # where periods of hours begin
+    used: Mapping[int, int]  # by period, what earlier stays paid in it
+    least_left: int  # what no period can exceed unless the whole stay does
+    period_of: caps.PeriodOf
+
+
+def _limit(question: _Question, rule: CapRule) -> _Limit:
+    anchor = question.entered
+    used: dict[int, int] = {}
+    if question.earlier:
+        if rule.cap.over == "rolling":
+            anchor, used[0] = caps.rolling_anchor(rule, anchor, question.earlier)
+        elif rule.cap.earlier_stays:
+            used = caps.used_of_days(rule, question.tariff.days, question.earlier)
+    least_left = rule.max_fen - max(used.values(), default=0)
+    return _Limit(rule, anchor, used, least_left, _period_of(rule, anchor))
 
 
 def _cells(question: _Question, parts: list[Span]) -> Sequence[Cell]:

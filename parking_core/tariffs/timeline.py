@@ -83,7 +83,7 @@ def joined(gaps: Iterable[Span]) -> list[Span]:
 
 def cut(spans: list[Span], first: int, step: int) -> list[Span]:
     """The spans, cut at `first`, `first + step`, and so on; a step of 0 cuts nothing."""
-    if not step:
+    if not step or not spans or (first <= spans[0][0] and spans[-1][1] <= first + step):
         return spans
     parts: list[Span] = []
     for since, until in spans:
