@@ -29,9 +29,9 @@ SINCE: Final = datetime(1999, 12, 31, 16, tzinfo=UTC)  # 2000 in China: before a
 
 
 def seed_tariffs(connection: Connection[Any], district: District, now: datetime) -> int:
-    """Binds a shipped tariff to every lot that never had one and tells its lanes; gives how many lots that were.
+    """Binds a shipped tariff to every lot that never had one; gives how many lots that were.
 
-    What is bound already stays. One transaction.
+    What is bound already stays. Lanes of the district that nobody told their tariff are told. One transaction.
     """
     uses = {lot.code: lot.use for lot in district.lots}
     with connection.transaction():
@@ -42,10 +42,9 @@ def seed_tariffs(connection: Connection[Any], district: District, now: datetime)
             document = valid_tariff(documents.read(name)).document
             tariff_id, _, _ = version_for(connection, document)
             tariffs.bind(connection, lots, tariff_id, SINCE)
-        bound = [lot for lots in by_tariff.values() for lot in lots]
-        if bound:
-            announce(connection, bound, now)
-        return len(bound)
+        known = tariffs.lots_by_code(connection, uses)
+        announce(connection, list(known.values()), now)  # lanes that were told already are not told again
+        return sum(map(len, by_tariff.values()))
 
 
 def _default(lot: LotFacts, use: str | None) -> str:

@@ -161,8 +161,18 @@ def test_a_fresh_district_has_a_tariff_for_every_lot_and_keeps_what_it_has(db: p
         road = TRUNK_ROAD if lot.time_limited else BRANCH_ROAD
         expected = road if lot.kind == "on_street" else HOSPITAL if lot.use == "hospital" else OFF_STREET
         assert bound[lot.code] == (expected, SINCE)
-    lanes = count(db, "lanes")
-    assert lanes > 0
-    assert (
-        count(db, "commands WHERE kind = 'tariff'") >= lanes - 4
-    )  # the lanes of the one lot with its own tariff know it
+    assert count(db, "commands WHERE kind = 'tariff'") == count(db, "lanes") > 0, "each lane once"
+
+
+@pytest.mark.parametrize(
+    ("role", "tables"),
+    [
+        ("api_role", "tariffs lot_tariffs tariffs_version registry_version lots"),
+        ("worker_role", "tariffs lot_tariffs permits permit_plates coupons visits charges"),
+    ],
+)
+def test_each_process_may_read_what_it_prices_by(db: psycopg.Connection[Any], role: str, tables: str) -> None:
+    for table in tables.split():
+        assert db.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", (role, table)).fetchone() == (True,), table
+    for table in ("tariffs", "lot_tariffs", "permits"):
+        assert db.execute("SELECT has_table_privilege(%s, %s, 'INSERT')", (role, table)).fetchone() == (False,), table
