@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+STATUS_LISTED: Final = "status_listed"  # reason on a transaction: its card or OBU stood on the list that the lane used
+
+
 class Medium(StrEnum):
     """What is listed."""
 

@@ -109,13 +109,7 @@ def apply_bookkeeping(connection: Connection[Any], message: Bookkeeping, now: da
     records = clearing_records.of_packages(connection, [package.number])
     disputed = [one for one in records if one.trans_id in message.disputed]
     _dispute(connection, disputed, message.disputed, now, package.clearing_day)
-    clearing_records.book_package(
-        connection,
-        package.number,
-        but=[one.transaction.id for one in disputed],
-        day=package.clearing_day,
-        now=now,
-    )
+    clearing_records.book_package(connection, package.number, package.clearing_day, now)
     clearing.change_package(connection, package.number, PackageState.BOOKED, now)
     compare_day(connection, package.clearing_day)
     confirmed = package.amount_fen - sum(one.transaction.amount_fen for one in disputed)

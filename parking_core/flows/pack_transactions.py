@@ -60,8 +60,10 @@ def pack_ready(
         since = [now - timedelta(days=1) if everything else at for _, at in waiting]
         ids = [transaction_id for transaction_id, _ in waiting]
         groups = [ids[cut] for cut in packages_of(since, now)]
-        day = now.astimezone(zone).date()
-        return _make(connection, groups, _Making(day, now, zone, parties)) if groups else []
+        if not groups:
+            return []
+        clearing_records.flag(connection, [one for group in groups for one in group])
+        return _make(connection, groups, _Making(now.astimezone(zone).date(), now, zone, parties))
 
 
 @dataclass(frozen=True, slots=True)

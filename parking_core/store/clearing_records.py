@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parking_core.clearing.packages import TransactionRecord
+from parking_core.clearing.status_lists import STATUS_LISTED
+from parking_core.lane_checks import Check
 from parking_core.settlement import EtcState, EtcTransaction
 from parking_core.settlement.etc import CHANGES
 
@@ -36,6 +38,27 @@ FROM unnest(%(ids)s::bigint[], %(packages)s::bigint[]) AS n (id, package_id)
 WHERE t.id = n.id AND t.state = ANY(%(from)s)
 """
 
+# Under which status list it was made: the lane had the card or OBU on its own list, or used an older list than the one it
+# had confirmed. The centre will say so by a dispute; until then the transaction carries it.
+_FLAG = """
+UPDATE etc_transactions AS t SET reasons = ARRAY(SELECT DISTINCT unnest(t.reasons || flagged.flags) ORDER BY 1)
+FROM (
+    SELECT e.id, array_remove(ARRAY[
+        CASE WHEN EXISTS (SELECT FROM status_entries AS s
+                          WHERE ((s.medium = 'card' AND s.number = e.card_no) OR (s.medium = 'obu' AND s.number = e.obu_id))
+                            AND s.from_version <= e.status_list_version
+                            AND (s.until_version IS NULL OR s.until_version > e.status_list_version))
+             THEN %(listed)s END,
+        CASE WHEN told.confirmed_at <= e.occurred_at AND told.confirmed_version > e.status_list_version
+             THEN %(old)s END], NULL) AS flags
+    FROM etc_transactions AS packed
+    JOIN lane_events AS e ON e.id = packed.event_id
+    LEFT JOIN lane_status_lists AS told ON told.device_id = e.device_id
+    WHERE packed.id = ANY(%(ids)s) AND e.status_list_version IS NOT NULL
+) AS flagged
+WHERE t.event_id = flagged.id AND cardinality(flagged.flags) > 0
+"""
+
 # A record's place in its package is its TransId. The lot is the one of its visit: there the money was booked.
 _OF_PACKAGES = """
 SELECT t.package_id, row_number() OVER (PARTITION BY t.package_id ORDER BY t.id), t.id, t.terminal_no,
@@ -49,7 +72,7 @@ WHERE t.package_id = ANY(%s)
 
 _BOOK = """
 UPDATE etc_transactions SET state = 'booked', clearing_day = %(day)s, changed_at = %(now)s
-WHERE package_id = %(package)s AND state = 'packed' AND NOT id = ANY(%(but)s)
+WHERE package_id = %(package)s AND state = 'packed'
 """
 
 _MOVE = """
@@ -110,6 +133,12 @@ def pack(connection: Connection[Any], packages: dict[int, Sequence[int]], now: d
     return connection.execute(_PACK, parameters).rowcount
 
 
+def flag(connection: Connection[Any], ids: Sequence[int]) -> int:
+    """Notes on transactions what their lane's status list says of them; gives how many were flagged."""
+    parameters = {"ids": list(ids), "listed": STATUS_LISTED, "old": Check.LIST_VERSION_OLD.value}
+    return connection.execute(_FLAG, parameters).rowcount
+
+
 def of_packages(connection: Connection[Any], numbers: Sequence[int]) -> list[PackedTransaction]:
     """All transactions of these packages, with their places."""
     rows = connection.execute(_OF_PACKAGES, (list(numbers),)).fetchall()
@@ -136,10 +165,9 @@ def of_packages(connection: Connection[Any], numbers: Sequence[int]) -> list[Pac
     ]
 
 
-def book_package(connection: Connection[Any], package: int, *, but: Sequence[int], day: date, now: datetime) -> int:
-    """Books a package's transactions to a clearing day, except the disputed ones (ids); gives how many."""
-    parameters = {"package": package, "but": list(but), "day": day, "now": now}
-    return connection.execute(_BOOK, parameters).rowcount
+def book_package(connection: Connection[Any], package: int, day: date, now: datetime) -> int:
+    """Books a package's transactions to a clearing day; disputed ones have moved on already. Gives how many."""
+    return connection.execute(_BOOK, {"package": package, "day": day, "now": now}).rowcount
 
 
 def move(

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from parking_core.clearing.status_lists import Fit, Medium, StatusEntry, StatusList
 from parking_core.flows.apply_status_list import apply_status_list, tell_lanes
+from parking_core.flows.pack_transactions import pack_ready
 from parking_core.store import status_lists
-from tests.integration.clearing_rows import NOW, TERMINAL, a_lane, add_ready
+from tests.integration.clearing_rows import NOW, PARTIES, TERMINAL, a_lane, add_ready
+from tests.integration.money_rows import ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,3 +210,23 @@ def test_events_whose_card_or_obu_the_lane_itself_had_listed_are_flagged(store: 
         ids[2]: ("obu3", "restricted by the payment institution"),
     }
     assert status_lists.listed_at_lane(store, []) == {}
+
+
+def test_transactions_carry_what_their_lanes_list_said_of_them(store: psycopg.Connection[Any]) -> None:
+    lane = a_lane(store)
+    add_ready(store, lane, 4)
+    store.execute("UPDATE lane_events SET status_list_version = 'V1' WHERE card_no <> 'card4'")
+    store.execute("UPDATE lane_events SET occurred_at = %s WHERE card_no = 'card3'", (NOW + 2 * HOUR,))
+    store.execute("UPDATE etc_transactions SET reasons = '{plate_form}' WHERE id = 2")
+    apply_status_list(store, a_list("V1", None, card("card2", 6), card("card4")), NOW)
+    apply_status_list(store, a_list("V2", "V1", card("card1")), NOW)
+    tell_lanes(store, NOW)
+    answer(store, "acknowledged")  # an hour after NOW the lane has V2
+    tell_lanes(store, NOW)
+    pack_ready(store, NOW, zone=ZONE, parties=PARTIES, everything=True)
+    assert [row[0] for row in store.execute("SELECT reasons FROM etc_transactions ORDER BY id").fetchall()] == [
+        [],
+        ["plate_form", "status_listed"],
+        ["list_version_old"],
+        [],
+    ]
