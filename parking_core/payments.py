@@ -11,7 +11,7 @@ order and amount as they should be       to the visit      barrier of the newest
 another amount than ordered              as it was paid    payment_amount; barrier only if it covers what is due
 paid although the visit's offer of that  as it was paid    paid_twice; the smaller of both payments is given back
   time was paid by then
-visit ended, and more is paid than due   as it was paid    overpaid (a late payment, or the visit was corrected)
+visit ended, and more is paid than due   as it was paid    overpaid, as the review of visits finds by their balance
 order that nobody here gave              not at all        payment_unknown: the acquirer's bill has it, too
 transaction that is booked already       not again         nothing: the notice counts as repeated
 found by asking, no notice came          as it was paid    payment_notice_lost, explained
@@ -232,7 +232,6 @@ def judge(
         return Judgement(PaymentResult.PAID_TWICE, refund_fen=in_vain, differences=tuple(found))
     too_much = 0 if order.visit_open else payment.amount_fen - max(0, owed_fen)
     if too_much > 0:
-        found.append((DifferenceName.OVERPAID, -too_much))
         return Judgement(PaymentResult.OVERPAID, differences=tuple(found))
     as_ordered = payment.amount_fen == order.amount_fen
     return Judgement(

@@ -1,5 +1,7 @@
 """Books what acquirers told us: notice ─► order, visit, earlier payments ─► judgement ─► journal, barrier, differences.
 
+What a visit owes or has paid too much after that is said by the review that says it after lane records, too.
+
 One transaction a batch, a dozen statements whatever its size. A transaction of the acquirer is booked once, by its
 reference, however often it is told and by whichever way we learn of it.
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parking_core.acquirers import read_notice
 from parking_core.commands import CommandKind, CommandOrder
 from parking_core.errors import InvalidInputError
+from parking_core.flows.charge_visits import review_visits
 from parking_core.payments import (
     EarlierPayment,
     IncomingPayment,
@@ -23,11 +26,10 @@ from parking_core.payments import (
 )
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
 from parking_core.settlement.postings import qr_paid, refund_ordered
-from parking_core.store import commands, differences, journal, payment_booking
+from parking_core.store import commands, differences, journal, lane_work, payment_booking, visit_review
 from parking_core.store.payment_booking import PaymentRow, RefundRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -157,6 +159,7 @@ def book_payments(connection: Connection[Any], now: datetime, zone: ZoneInfo) ->
         notices = payment_booking.waiting(connection, BATCH)
         if not notices:
             return Booked(0, Counter(), 0)
+        lane_work.take_turn(connection)
         outcome = _Outcome(zone, now)
         incoming: dict[int, IncomingPayment] = {}
         for notice in notices:
@@ -229,13 +232,6 @@ def _write(connection: Connection[Any], outcome: _Outcome) -> None:
     differences.open_all(connection, outcome.differences)
     lost = [one.key for one in outcome.differences if one.name is DifferenceName.PAYMENT_NOTICE_LOST]
     differences.end(connection, lost, DifferenceState.EXPLAINED, _LOST)
-    _end_arrears(connection, [row.visit_id for row in outcome.payments if row.visit_id is not None])
+    visits = {row.visit_id for row in outcome.payments if row.visit_id is not None}
+    review_visits(connection, visit_review.charged(connection, visits), outcome.zone)
     commands.queue(connection, outcome.gates, outcome.now)
-
-
-def _end_arrears(connection: Connection[Any], visits: Sequence[int]) -> None:
-    """Visits that owe nothing any more."""
-    owed = journal.owed_by_visit(connection, visits)
-    clear = [visit for visit, fen in owed.items() if fen <= 0]
-    keys = payment_booking.open_arrears(connection, clear)
-    differences.end(connection, keys, DifferenceState.SETTLED, "Paid by QR code after leaving.")

@@ -95,8 +95,6 @@ SELECT o.id FROM payment_orders o WHERE o.id = %s AND o.state = 'paid'
     = (SELECT sum(r.amount_fen) FROM payment_refunds r WHERE r.order_id = o.id AND r.state = 'refunded')
 """
 
-_OPEN_ARREARS = "SELECT key FROM differences WHERE name = 'arrears' AND state = 'open' AND visit_id = ANY(%s)"
-
 
 @dataclass(frozen=True, slots=True)
 class WaitingNotice:
@@ -264,8 +262,3 @@ def end_refund(
     if ended and connection.execute(_GIVEN_BACK, (refund.order_id,)).fetchone() is not None:
         set_state(connection, [refund.order_id], OrderState.REFUNDED, now)
     return ended
-
-
-def open_arrears(connection: Connection[Any], visit_ids: Sequence[int]) -> list[str]:
-    """Keys of open arrears of these visits."""
-    return [key for (key,) in connection.execute(_OPEN_ARREARS, (list(visit_ids),)).fetchall()]
