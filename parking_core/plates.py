@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 PROVINCES: Final = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
@@ -142,6 +143,7 @@ _NAMES: Final = {
 _WORDS: Final = {word: color for color, names in _NAMES.items() for word in (color.value, *names.split())}
 
 
+@lru_cache(maxsize=4096)  # camera, OBU and card say the same plate within one message
 def normal(text: str | None) -> str | None:
     """A plate in its one form: NFKC, upper case, without separators; None where there is none (无牌车, null, ...)."""
     if text is None:
@@ -153,6 +155,7 @@ def normal(text: str | None) -> str | None:
     return None if plain in _UNPLATED else plain
 
 
+@lru_cache(maxsize=4096)
 def form_of(plate: str) -> PlateForm | None:
     """Form of a plate that is in its one form; None: no plate looks so, it was misread."""
     return next((form for form, pattern in _COMPILED if pattern.fullmatch(plate)), None)
