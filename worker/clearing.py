@@ -75,7 +75,7 @@ class Clearing:
         self._pauses = pauses
         self._stop = stop
         self._lanes_at = self._not_cleared_at = 0.0
-        self._told_waiting = False
+        self._told_waiting = self._told_too_large = False
         self._asked_for_list = 0.0
 
     async def step(self) -> float:
@@ -195,8 +195,11 @@ class Clearing:
         if steady - self._lanes_at >= _LANES_S:
             self._lanes_at = steady
             told = await in_thread(lambda: tell_lanes(connection, now))
-            if told:
-                log.info("status list told to lanes", lanes=told)
+            if told.queued:
+                log.info("status list told to lanes", lanes=told.queued)
+            if told.too_large and not self._told_too_large:
+                log.error("the status list is too large for a command; lanes keep theirs", lanes=told.too_large)
+            self._told_too_large = bool(told.too_large)
         if steady - self._not_cleared_at >= _NOT_CLEARED_S or not self._not_cleared_at:
             self._not_cleared_at = steady
             late = await in_thread(lambda: find_not_cleared(connection, now, zone=self._zone))

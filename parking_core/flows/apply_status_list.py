@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.clearing.status_lists import Fit, StatusEntry, command_body, fit
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 _MOST_ATTEMPTS: Final = 30  # a lane that never answers gets a command a day for a month; then a person looks
 
 
+MOST_ENTRIES: Final = 40_000  # of one command: 1.4 MB of the 2 MB that the broker takes
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What `tell_lanes` did: commands queued, and lanes that keep their version because the list fits no command."""
+
+    queued: int = 0
+    too_large: int = 0
+
+
 def apply_status_list(connection: Connection[Any], content: StatusList, now: datetime) -> Fit:
     """One list in a transaction of its own; see `take_over`."""
     with connection.transaction():
@@ -35,19 +47,19 @@ def take_over(connection: Connection[Any], content: StatusList, now: datetime) -
     return how
 
 
-def tell_lanes(connection: Connection[Any], now: datetime) -> int:
+def tell_lanes(connection: Connection[Any], now: datetime) -> Told:
     """Notes what lanes have confirmed, and queues a command for each lane that was not told the newest version.
 
     A lane gets what changed since the version it confirmed; one that confirmed none, refused, or let a command time out
-    gets the full list. Gives how many commands were queued.
+    gets the full list.
     """
     with connection.transaction():
         status_lists.confirm(connection)
         version = status_lists.current(connection)
         if version is None:
-            return 0
+            return Told()
         behind = [lane for lane in status_lists.lanes(connection) if _is_to_be_told(lane, version)]
-        return _queue(connection, behind, version, now) if behind else 0
+        return _queue(connection, behind, version, now) if behind else Told()
 
 
 def _is_to_be_told(lane: LaneList, version: str) -> bool:
@@ -62,14 +74,18 @@ def _is_to_be_told(lane: LaneList, version: str) -> bool:
     )
 
 
-def _queue(connection: Connection[Any], behind: Sequence[LaneList], version: str, now: datetime) -> int:
+def _queue(connection: Connection[Any], behind: Sequence[LaneList], version: str, now: datetime) -> Told:
     since = dict[str | None, list[StatusEntry]]()
     told = []
+    too_large = 0
     for lane in behind:
         attempt = lane.attempts + 1 if lane.told == version else 1
         base = lane.confirmed if attempt == 1 else None
         if base not in since:
             since[base] = status_lists.entries(connection, version, base)
+        if len(since[base]) > MOST_ENTRIES:
+            too_large += 1
+            continue
         order = CommandOrder(
             lane.device_id,
             CommandKind.STATUS_LIST,
@@ -78,4 +94,4 @@ def _queue(connection: Connection[Any], behind: Sequence[LaneList], version: str
         )
         told += [(lane.device_id, version, command, attempt) for command in commands.queue(connection, [order], now)]
     status_lists.tell(connection, told)
-    return len(told)
+    return Told(len(told), too_large)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parking_core.clearing.status_lists import Fit, Medium, StatusEntry, StatusList
-from parking_core.flows.apply_status_list import apply_status_list, tell_lanes
+from parking_core.flows import apply_status_list as flow
+from parking_core.flows.apply_status_list import Told, apply_status_list, tell_lanes
 from parking_core.flows.pack_transactions import pack_ready
 from parking_core.store import status_lists
 from tests.integration.clearing_rows import NOW, PARTIES, TERMINAL, a_lane, add_ready
@@ -110,16 +111,16 @@ def test_a_delta_brings_a_lane_of_any_version_between_to_the_newest(
 
 def test_a_lane_is_told_all_first_and_then_what_changed_since_it_confirmed(store: psycopg.Connection[Any]) -> None:
     lane = a_lane(store)
-    assert tell_lanes(store, NOW) == 0  # there is no list yet
+    assert tell_lanes(store, NOW).queued == 0  # there is no list yet
     apply_status_list(store, a_list("V1", None, card("a"), card("b")), NOW)
-    assert tell_lanes(store, NOW) == 1
-    assert tell_lanes(store, NOW) == 0
+    assert tell_lanes(store, NOW).queued == 1
+    assert tell_lanes(store, NOW).queued == 0
     assert commands_of(store) == [
         ("queued", {"version": "V1", "base": None, "entries": [["card", "a", 1], ["card", "b", 1]]})
     ]
     answer(store, "acknowledged")
     apply_status_list(store, a_list("V2", "V1", card("a", None), card("c", 3)), NOW)
-    assert tell_lanes(store, NOW + HOUR) == 1
+    assert tell_lanes(store, NOW + HOUR).queued == 1
     state, body = commands_of(store)[-1]
     assert (state, body) == (
         "queued",
@@ -128,7 +129,7 @@ def test_a_lane_is_told_all_first_and_then_what_changed_since_it_confirmed(store
     (told,) = status_lists.lanes(store)
     assert (told.device_id, told.told, told.confirmed, told.confirmed_at) == (lane, "V2", "V1", NOW + HOUR)
     answer(store, "acknowledged")
-    assert tell_lanes(store, NOW + HOUR) == 0
+    assert tell_lanes(store, NOW + HOUR).queued == 0
     (told,) = status_lists.lanes(store)
     assert told.confirmed == "V2"
 
@@ -141,7 +142,7 @@ def test_a_newer_list_supersedes_one_that_is_on_its_way_from_the_same_base(store
     apply_status_list(store, a_list("V2", "V1", card("b")), NOW)
     tell_lanes(store, NOW)
     apply_status_list(store, a_list("V3", "V2", card("b", None)), NOW)
-    assert tell_lanes(store, NOW + HOUR) == 1
+    assert tell_lanes(store, NOW + HOUR).queued == 1
     assert [state for state, _ in commands_of(store)] == ["acknowledged", "superseded", "queued"]
     assert commands_of(store)[-1][1] == {"version": "V3", "base": "V1", "entries": [["card", "b", None]]}
 
@@ -155,11 +156,11 @@ def test_a_lane_that_did_not_take_a_delta_gets_the_full_list(store: psycopg.Conn
     apply_status_list(store, a_list("V2", "V1", card("b")), NOW)
     tell_lanes(store, NOW)
     answer(store, end)
-    assert tell_lanes(store, NOW + HOUR) == 1
+    assert tell_lanes(store, NOW + HOUR).queued == 1
     assert commands_of(store)[-1][1]["base"] is None
     assert len(commands_of(store)[-1][1]["entries"]) == 2
     answer(store, "acknowledged")
-    assert tell_lanes(store, NOW + HOUR) == 0
+    assert tell_lanes(store, NOW + HOUR).queued == 0
     (told,) = status_lists.lanes(store)
     assert (told.confirmed, told.attempts) == ("V2", 2)
 
@@ -168,7 +169,7 @@ def test_lanes_that_are_not_in_use_are_told_nothing(store: psycopg.Connection[An
     a_lane(store)
     store.execute("UPDATE lanes SET active = false")
     apply_status_list(store, a_list("V1", None, card("a")), NOW)
-    assert tell_lanes(store, NOW) == 0
+    assert tell_lanes(store, NOW).queued == 0
 
 
 def test_a_transaction_under_an_old_version_stays_explainable(store: psycopg.Connection[Any]) -> None:
@@ -230,3 +231,15 @@ def test_transactions_carry_what_their_lanes_list_said_of_them(store: psycopg.Co
         ["list_version_old"],
         [],
     ]
+
+
+def test_a_list_that_fits_no_command_leaves_lanes_as_they_are(
+    store: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "MOST_ENTRIES", 2)
+    a_lane(store)
+    apply_status_list(store, a_list("V1", None, card("a"), card("b"), card("c")), NOW)
+    assert tell_lanes(store, NOW) == Told(queued=0, too_large=1)
+    assert commands_of(store) == []
+    apply_status_list(store, a_list("V2", "V1", card("c", None)), NOW)
+    assert tell_lanes(store, NOW) == Told(queued=1)
