@@ -10,7 +10,7 @@ from fastapi import Request, Response  # noqa: TC002  # FastAPI reads annotation
 from msgspec import Meta
 
 from api.answers import answer
-from api.board import LotStatus, encode
+from api.board import FigureSource, LotStatus, encode
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from parking_core.places import from_gcj02
@@ -66,6 +66,10 @@ class LotAvailability(msgspec.Struct, frozen=True):
     occupied: int
     unknown: Annotated[int, Meta(description="Spaces whose sensor is silent or never spoke.")]
     status: LotStatus
+    source: Annotated[
+        FigureSource,
+        Meta(description="Bay sensors; or, where a lot has none, who entered through its lanes and has not left."),
+    ]
     changed_at: Annotated[str, Meta(description="When the figures moved last.")] | None
     as_of: Annotated[str, Meta(description="Everything received up to then is in the figures.")] | None
     age_s: Annotated[float, Meta(description="How long ago that was.")] | None

@@ -15,13 +15,15 @@ import msgspec
 import numpy as np
 
 from parking_core.calendar import is_open
-from parking_core.places import Floats, PointIndex, to_gcj02
+from parking_core.places import Floats, LotId, PointIndex, to_gcj02
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from zoneinfo import ZoneInfo
 
     from parking_core.places import Lot, Registry
     from parking_core.store.live_state import Columns, LiveImage
+    from parking_core.visits import LaneCount
 
     Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -49,6 +51,13 @@ class SpaceState(StrEnum):
     OCCUPIED = "occupied"
 
 
+class FigureSource(StrEnum):
+    """Where a lot's figures come from."""
+
+    SENSORS = "sensors"  # of its bays
+    LANES = "lanes"  # who entered and has not left
+
+
 def moment(at_us: int, zone: ZoneInfo) -> str | None:
     """RFC 3339 with the district's offset, to the millisecond; None for 0 (never)."""
     return datetime.fromtimestamp(at_us / 1e6, zone).isoformat(timespec="milliseconds") if at_us else None
@@ -74,6 +83,7 @@ class Board:
         self.stamps = [b""] * len(self.lots)  # of each lot's facts, as `figures` gave them last
         self.brief = {"wgs84": _beginnings(self.lots, lat, lon), "gcj02": _beginnings(self.lots, *to_gcj02(lat, lon))}
         self.codes = [lot.code for lot in self.lots]
+        self._lanes: dict[int, LaneCount] = {}  # by row
 
     def _place_spaces(self, registry: Registry) -> None:
         lot_of_space = np.fromiter((space.lot_id for space in registry.spaces), np.int64, len(registry.spaces))
@@ -133,9 +143,33 @@ class Board:
         self._touch(np.array(moved, np.int64), version)
         return bool(moved)
 
+    def count_lanes(self, counts: Mapping[int, LaneCount], *, at_us: int, version: int) -> bool:
+        """Takes over what lanes count by lot id, all of it; whether any lot's figures moved.
+
+        A lot that is left out has no count any more: without sensors all of its spaces are then unknown.
+        """
+        lanes = {self.row_of_id[LotId(lot)]: count for lot, count in counts.items() if lot in self.row_of_id}
+        before, self._lanes = self._lanes, lanes
+        moved = [row for row in before.keys() | lanes.keys() if _of_lanes(before.get(row)) != _of_lanes(lanes.get(row))]
+        self.changed_us[moved] = at_us
+        self._touch(np.array(moved, np.int64), version)
+        return bool(moved)
+
+    def lane_count(self, row: int) -> LaneCount | None:
+        """What lanes count; None: the lot has none, or nobody counts at the moment."""
+        return self._lanes.get(row)
+
+    def source(self, row: int) -> FigureSource:
+        """Where the lot's figures come from."""
+        return FigureSource.SENSORS if _of_lanes(self._lanes.get(row)) is None else FigureSource.LANES
+
     def counts(self, row: int) -> tuple[int, int, int, int]:
         """Capacity, free, occupied and unknown of a lot; they always add up."""
         capacity = int(self.capacity[row])
+        inside = _of_lanes(self._lanes.get(row))
+        if inside is not None:
+            occupied = min(inside, capacity)  # more may be inside than there are bays
+            return capacity, capacity - occupied, occupied, 0
         known = min(int(self.known[row]), capacity)  # a space may have left the registry but not yet the live state
         occupied = min(int(self.occupied[row]), known)
         return capacity, known - occupied, occupied, capacity - known
@@ -154,13 +188,17 @@ class Board:
         known = self._figures[row]
         if known is None:
             capacity, free, occupied, unknown = self.counts(row)
-            known = b',"capacity":%d,"free":%d,"occupied":%d,"unknown":%d,"status":"%b","changed_at":%b' % (
-                capacity,
-                free,
-                occupied,
-                unknown,
-                self.status(row).encode(),
-                encode(moment(int(self.changed_us[row]), self._zone)),
+            known = (
+                b',"capacity":%d,"free":%d,"occupied":%d,"unknown":%d,"status":"%b","source":"%b","changed_at":%b'
+                % (
+                    capacity,
+                    free,
+                    occupied,
+                    unknown,
+                    self.status(row).encode(),
+                    self.source(row).encode(),
+                    encode(moment(int(self.changed_us[row]), self._zone)),
+                )
             )
             self._figures[row] = known
             self.stamps[row] = hashlib.blake2b(self.brief["wgs84"][row] + known, digest_size=_STAMP_BYTES).digest()
@@ -172,6 +210,11 @@ class Board:
         if row is None and lot.isascii() and lot.isdecimal() and len(lot) <= 10:
             row = self.row_of_id.get(int(lot))  # type: ignore[call-overload]  # a number from outside is not yet a LotId
         return row
+
+
+def _of_lanes(count: LaneCount | None) -> int | None:
+    """Vehicles inside, where lanes are all that says so."""
+    return None if count is None or count.sensors else count.inside
 
 
 def _beginnings(lots: tuple[Lot, ...], lat: Floats, lon: Floats) -> list[bytes]:

@@ -4,7 +4,8 @@
     live       Redis ─ load the whole state ─► install ─ follow the change stream ─► apply
     prices     database ─ every 2 s: tariffs, bindings or registry moved? load ─► price list
     probe      Redis ─ every 2 s: is there a complete state?
-    hours      opening and closing of lots
+    lanes      database ─ every second ─► vehicles inside by the lanes
+    hours      opening and closing of lots, counts of lanes that became too old
     hub        wakes event streams
 
 Each is begun again with backoff when it fails; meanwhile the last figures are answered and age.
@@ -21,6 +22,7 @@ import structlog
 
 from api.snapshot import set_aside_from_collection
 from parking_core.store import tariffs
+from parking_core.store.lane_counts import load_lane_counts
 from parking_core.store.lots import load_registry, registry_version
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _REBUILD_LOOK_S = 0.25  # how soon a finished rebuild is seen
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _HOURS_EVERY_S = 1.0
+_LANES_EVERY_S = 1.0
 
 
 def _is_cancelled() -> bool:
@@ -66,6 +69,7 @@ class Follower:
                 ("live", self._follow_live),
                 ("prices", self._watch_prices),
                 ("probe", self._probe),
+                ("lanes", self._follow_lanes),
                 ("hours", self._follow_hours),
                 ("hub", hub.run),
             ):
@@ -114,7 +118,18 @@ class Follower:
     async def _follow_hours(self) -> None:
         while True:
             self._api.snapshot.open_and_close()
+            self._api.snapshot.count_lanes()
             await asyncio.sleep(_HOURS_EVERY_S)
+
+    async def _follow_lanes(self) -> None:
+        counts = None
+        while True:
+            async with self._database.connection() as connection:
+                now = await load_lane_counts(connection)
+            if now != counts:
+                self._api.snapshot.count_lanes(now)
+                counts = now
+            await asyncio.sleep(_LANES_EVERY_S)
 
     async def _follow_live(self) -> None:
         """Loads and follows; every round is one whole state, ended by a rebuild, a gap or a new registry."""

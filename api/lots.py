@@ -25,7 +25,10 @@ from parking_core.places import to_gcj02
 from parking_core.store.lots import lot_history
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.state import ApiState
+    from parking_core.visits import LaneCount
 
 _LONGEST_HISTORY = {"5m": timedelta(days=31), "1h": timedelta(days=731)}  # about 9,000 and 17,500 buckets
 LotPath = Annotated[str, Path(description="The lot's code, else its id.")]  # only the document reads it
@@ -63,6 +66,14 @@ class OpeningHours(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     until: str
 
 
+class LaneFigures(msgspec.Struct, frozen=True):
+    """What a lot's lanes say: vehicles that entered and have not left."""
+
+    inside: int
+    drift: Annotated[int, Meta(description="`inside` minus the spaces that sensors see occupied.")] | None
+    as_of: Annotated[str, Meta(description="When they were counted.")]
+
+
 class LotDetail(LotAvailability, frozen=True, kw_only=True):
     """A lot with everything that is registered of it."""
 
@@ -74,6 +85,7 @@ class LotDetail(LotAvailability, frozen=True, kw_only=True):
     time_limited: bool
     opening: Annotated[list[OpeningHours], Meta(description="Without: always open.")] | None
     height_limit_m: float | None
+    lanes: Annotated[LaneFigures, Meta(description="null where vehicles do not pass lanes, or nobody counts.")] | None
 
 
 class LotPage(msgspec.Struct, frozen=True):
@@ -150,7 +162,7 @@ class History(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     buckets: list[HistoryBucket]
 
 
-def _detail(board: Board, row: int) -> bytes:
+def _detail(board: Board, row: int, zone: ZoneInfo) -> bytes:
     lot = board.lots[row]
     facts = {
         "address": lot.address,
@@ -161,8 +173,15 @@ def _detail(board: Board, row: int) -> bytes:
         "time_limited": lot.time_limited,
         "opening": describe_opening(lot.opening),
         "height_limit_m": lot.height_limit_m,
+        "lanes": _lane_figures(board.lane_count(row), zone),
     }
     return b"," + encode(facts)[1:-1]
+
+
+def _lane_figures(count: LaneCount | None, zone: ZoneInfo) -> LaneFigures | None:
+    if count is None:
+        return None
+    return LaneFigures(count.inside, count.drift, count.counted_at.astimezone(zone).isoformat(timespec="seconds"))
 
 
 def _encode_cursor(code: str) -> str:
@@ -213,7 +232,8 @@ def _lot_page(api: ApiState, request: Request) -> Response:
                 break
             rows.append(row)
     pieces = [
-        piece + _detail(board, row) for piece, row in zip(lot_pieces(board, rows, None, query.crs), rows, strict=True)
+        piece + _detail(board, row, api.snapshot.zone)
+        for piece, row in zip(lot_pieces(board, rows, None, query.crs), rows, strict=True)
     ]
     head, tail, end = page_head(api.snapshot), lot_tail(api.snapshot), b'],"next":%b}' % encode(cursor)
     body = head + ((tail + b",").join(pieces) + tail if pieces else b"") + end
@@ -225,7 +245,7 @@ def _one_lot(api: ApiState, request: Request, lot: str) -> Response:
     query = parse_query(CrsQuery, request.scope["query_string"])
     board = api.board()
     row = _row(board, lot)
-    piece = lot_pieces(board, [row], None, query.crs)[0] + _detail(board, row)
+    piece = lot_pieces(board, [row], None, query.crs)[0] + _detail(board, row, api.snapshot.zone)
     facts = piece + (b"stale" if api.snapshot.stale() else b"")
     return answer(request, piece + lot_tail(api.snapshot), facts=facts, as_of=api.snapshot.as_of())
 

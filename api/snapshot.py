@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 from api.board import Board, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from zoneinfo import ZoneInfo
 
     from parking_core.places import Registry
     from parking_core.store.live_state import LiveChange, LiveImage
+    from parking_core.visits import LaneCount
 
     StreamId = tuple[int, int]
 
 STALE_AFTER_US = 10_000_000  # gateways pulse every second: ten missed ones are no hiccup
+LANES_STALE_AFTER_US = (
+    300_000_000  # the worker dates counts every 30 s; without it lanes say nothing: unknown, not free
+)
 _LOG_LENGTH = 20_000  # versions remembered for clients that come back: minutes at full load, hours at night
 
 
@@ -50,12 +54,14 @@ class Snapshot:
         self._ids: list[StreamId] = []
         self._versions: list[int] = []
         self._as_of: tuple[int, str | None] = (0, None)
+        self._lane_counts: Mapping[int, LaneCount] = {}
 
     def install(self, registry: Registry, image: LiveImage) -> None:
         """A fresh board; every lot counts as changed."""
         self.version += 1
         board = Board(registry, image, zone=self.zone, version=self.version)
         board.open_and_close(self._clock(), self.version)
+        board.count_lanes(self._fresh_lane_counts(), at_us=self._clock(), version=self.version)
         self.board, self.complete, self.last_id = board, image.epoch is not None, image.last_id
         self.pulse_us = max(self.pulse_us, image.pulse_us)
         self._ids.clear()
@@ -79,6 +85,18 @@ class Snapshot:
         if self.board is not None and self.board.open_and_close(self._clock(), self.version + 1):
             self.version += 1
             self._remember()
+
+    def count_lanes(self, counts: Mapping[int, LaneCount] | None = None) -> None:
+        """Takes over what lanes count by lot id; without `counts`, lets go of those that have become too old."""
+        self._lane_counts = self._lane_counts if counts is None else counts
+        fresh = self._fresh_lane_counts()
+        if self.board is not None and self.board.count_lanes(fresh, at_us=self._clock(), version=self.version + 1):
+            self.version += 1
+            self._remember()
+
+    def _fresh_lane_counts(self) -> dict[int, LaneCount]:
+        oldest = (self._clock() - LANES_STALE_AFTER_US) / 1e6
+        return {lot: count for lot, count in self._lane_counts.items() if count.counted_at.timestamp() >= oldest}
 
     def _remember(self) -> None:
         self._ids.append(parse_stream_id(self.last_id) or (0, 0))

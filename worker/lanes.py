@@ -3,7 +3,7 @@
 lanes    on notify, 1 s at the latest   lane_events ─► batches of 400 ─► visits, charges, journal, answers
          every second                   open visits ─► lane_counts, beside what sensors say (Redis)
 duties   every minute                   numbers of lanes ─► gaps; stays that are too long ─► given up;
-                                        holds that expire; every hour: TACs that are missing
+                                        holds that expire
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from redis.exceptions import RedisError
 from parking_core.flows.count_lanes import count_lanes
 from parking_core.flows.follow_lanes import Desk, follow_lanes, give_up_stays
 from parking_core.flows.hold_money import expire_holds
-from parking_core.flows.settle_transactions import flag_missing_tacs
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
 from parking_core.store import lane_work
 from parking_core.store.live_state import LiveState
@@ -41,7 +40,6 @@ _COUNT_S: Final = 1.0
 _MOST_COUNTED: Final = 100_000  # records of a backlog; behind that it is "at least"
 _BACKLOG_S: Final = 5.0
 _DUTIES_S: Final = 60.0
-_TACS_S: Final = 3600.0
 
 
 class Lanes:
@@ -58,7 +56,7 @@ class Lanes:
         """One batch, or a wait for one; gives the seconds until the next pass."""
         try:
             followed = await in_thread(self._follow)
-        except (DeadlockDetected, SerializationFailure) as error:  # a deadlock with another writer: nothing was kept, so once more
+        except (DeadlockDetected, SerializationFailure) as error:  # with another writer: nothing was kept, once more
             log.warning("lane batch rolled back", error=type(error).__name__)
             return 0.0
         if time.monotonic() >= self._count_again_at:
@@ -97,13 +95,12 @@ class Lanes:
 
 
 class LaneDuties:
-    """State of the loop: when missing TACs are looked for again."""
+    """What is looked at every minute, by a connection of its own: no lane that asks waits for it."""
 
     def __init__(self, connection: Connection, time_zone: str) -> None:
         self._connection = connection
         self._zone = time_zone
         self._desk = Desk(ZoneInfo(time_zone))
-        self._tacs_again_at = 0.0
 
     async def step(self) -> float:
         """One look at everything; gives the seconds until the next."""
@@ -119,8 +116,3 @@ class LaneDuties:
         expired = expire_holds(self._connection, now)
         if given_up or expired:
             log.info("lane duties", stays_given_up=given_up, holds_expired=expired)
-        if time.monotonic() >= self._tacs_again_at:
-            self._tacs_again_at = time.monotonic() + _TACS_S
-            missing = flag_missing_tacs(self._connection, now, zone=ZoneInfo(self._zone))
-            if missing:
-                log.warning("transactions without a TAC", count=missing)

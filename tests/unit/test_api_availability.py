@@ -19,7 +19,8 @@ HERE = "/v1/availability?lat=31.72&lon=117.28"
 
 def test_the_answer_is_the_plain_json_of_the_same_facts() -> None:
     body = fetch(loaded_api(Clock(NOW_US + 1_500_000)), f"{HERE}&radius_m=250").json()
-    as_of, changed_at = "2026-11-18T19:06:40.000+08:00", "2026-11-18T19:05:40.000+08:00"
+    as_of = "2026-11-18T19:06:40.000+08:00"
+    since = {"source": "sensors", "changed_at": "2026-11-18T19:05:40.000+08:00"}
     age = {"as_of": as_of, "age_s": 1.5}
     assert body == {
         "as_of": as_of,
@@ -27,11 +28,13 @@ def test_the_answer_is_the_plain_json_of_the_same_facts() -> None:
         "lots": [
             {"id": 1, "code": "L01", "name": "滨湖 1号", "kind": "off_street", "lat": 31.721, "lon": 117.28}
             | {"distance_m": round(distance_m(31.72, 117.28, 31.721, 117.28))}
-            | {"capacity": 4, "free": 1, "occupied": 1, "unknown": 2, "status": "open", "changed_at": changed_at}
+            | {"capacity": 4, "free": 1, "occupied": 1, "unknown": 2, "status": "open"}
+            | since
             | age,
             {"id": 2, "code": "L02", "name": "滨湖 2号", "kind": "off_street", "lat": 31.722, "lon": 117.28}
             | {"distance_m": round(distance_m(31.72, 117.28, 31.722, 117.28))}
-            | {"capacity": 3, "free": 0, "occupied": 3, "unknown": 0, "status": "closed", "changed_at": changed_at}
+            | {"capacity": 3, "free": 0, "occupied": 3, "unknown": 0, "status": "closed"}
+            | since
             | age,
         ],
     }
