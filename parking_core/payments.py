@@ -143,11 +143,6 @@ def link_state(*, expires_at: datetime, superseded_at: datetime | None, paid: bo
     return LinkState.OPEN if now < expires_at else LinkState.EXPIRED
 
 
-def is_paid(*, link_created_at: datetime, payments: Sequence[EarlierPayment]) -> bool:
-    """Whether what a link asks for is paid: money came to the visit after the amount was computed."""
-    return any(one.net_fen > 0 and one.booked_at > link_created_at for one in payments)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingPayment:
     """Money that an acquirer says he took."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "payments"  # pg_notify: a notice waits
 
-# Paid: money that was not given back came to the visit after the link's amount was computed (payments.is_paid).
+# Paid: money that was not given back was booked after the link's amount was computed, as payments.judge sees it, too.
 _LINK = """
 SELECT l.digest, l.visit_id, l.amount_fen, l.lines, l.created_at, l.expires_at, l.superseded_at, lot.code, lot.name,
        v.vehicle, v.entered_at,

@@ -185,6 +185,7 @@ class Stage:
     keys: Keys
     acquirer: SimulatedAcquirer
     asking: Asking
+    desk: PaymentDesk
     http: httpx.AsyncClient  # to our API
     wallet: httpx.AsyncClient  # to the acquirer
     clock: Clock
@@ -265,7 +266,7 @@ async def stage(
         http = await held.enter_async_context(httpx.AsyncClient(base_url=api_url, timeout=20))
         wallet = await held.enter_async_context(httpx.AsyncClient(base_url=acquirer_url, timeout=20))
         asking = Asking(asking_store, client, "Asia/Shanghai", clock=clock.now)
-        yield Stage(Lot(store), keys, acquirer, asking, http, wallet, clock)
+        yield Stage(Lot(store), keys, acquirer, asking, desk, http, wallet, clock)
 
 
 def play(work: Callable[[], Any]) -> None:
