@@ -202,24 +202,27 @@ def inside(stay: Presence, minute: int) -> bool:
     return stay.entered_at <= at(minute) and (stay.exited_at is None or stay.exited_at > at(minute))
 
 
-def holders_by_minute(permit_: Permit, present: list[Presence]) -> list[set[str]]:
-    """One permit, walked through with a memory: who holds a slot keeps it, who waits stands in line."""
-    held: list[str] = []
-    line: list[str] = []
+def holders_by_minute(permit_: Permit, present: list[Presence]) -> list[list[Presence]]:
+    """One permit, walked through with a memory: a stay that holds a slot keeps it, one that waits stands in line.
+
+    Who leaves and enters again in the same minute begins a new stay at the end of the line.
+    """
+    held: list[Presence] = []
+    line: list[Presence] = []
     found = []
     for minute in range(HORIZON):
-        now_inside = sorted((s for s in present if inside(s, minute)), key=lambda s: (s.entered_at, s.vehicle))
-        names = [stay.vehicle for stay in now_inside if stay.vehicle in permit_.plates]
-        held = [vehicle for vehicle in held if vehicle in names]
-        line = [vehicle for vehicle in line if vehicle in names and vehicle not in held]
-        line += [vehicle for vehicle in names if vehicle not in held and vehicle not in line]
-        if not permit_.valid_from <= at(minute) < permit_.valid_until:
-            held = []
-            line = names
-        else:
+        here = [stay for stay in present if inside(stay, minute) and stay.vehicle in permit_.plates]
+        held = [stay for stay in held if stay in here]
+        line = [stay for stay in line if stay in here]
+        arrived = [stay for stay in here if stay not in held and stay not in line]
+        line += sorted(arrived, key=lambda stay: stay.vehicle)
+        if permit_.valid_from <= at(minute) < permit_.valid_until:
             while line and len(held) < permit_.slots:
                 held.append(line.pop(0))
-        found.append(set(held))
+        else:
+            line = sorted(here, key=lambda stay: (stay.entered_at, stay.vehicle))
+            held = []
+        found.append(list(held))
     return found
 
 
@@ -236,7 +239,7 @@ def covered_minutes(stay: Presence, permits: list[Permit], present: list[Presenc
 def test_one_permit_covers_what_the_walk_with_a_memory_covers(permit_: Permit, present: list[Presence]) -> None:
     walked = holders_by_minute(permit_, present)
     for stay in present:
-        expected = {m for m in range(HORIZON) if inside(stay, m) and stay.vehicle in walked[m]}
+        expected = {m for m in range(HORIZON) if stay in walked[m]}
         assert {m for m in covered_minutes(stay, [permit_], present) if m < HORIZON} == expected
 
 
