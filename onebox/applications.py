@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from onebox import ports
+from onebox import acquirer, ports
 from onebox.home import WORK_FOLDER, ServiceUser, user_name
 from onebox.processes import ProcessSpec
 
@@ -94,6 +94,7 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
         }
         listens = partial(accepts, metrics[f"metrics-{name}"])
         found.append(replace(_spec(name, "gateway", {**base, **extra}, user, home), ready=listens))
+    base |= acquirer.process_environment(home, environ, user)
     worker = {
         **base,
         "PARKING_DATABASE_URL": services.database_urls()["worker"],

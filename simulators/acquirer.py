@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -48,7 +49,7 @@ from simulators.acquirer_books import Books, RefusedError
 from simulators.acquirer_callbacks import Callbacks, Faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.requests import Request
 
@@ -255,26 +256,60 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--pay", type=float, default=0.0, metavar="SHARE", help="of the orders are paid by themselves")
     parser.add_argument("--pay-after", type=float, default=2.0, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--time-zone", default="Asia/Shanghai")
     for one in fields(Faults):
         kind = int if one.name == "tries" else float
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=kind, default=one.default)
     options = parser.parse_args(arguments)
+    faults = replace(Faults(), **{one.name: getattr(options, one.name) for one in fields(Faults)})
+    wallets = Wallets(share=options.pay, after_s=options.pay_after)
     try:
-        own, merchant = (
-            load_signing_key(options.key, "--key"),
-            load_verifying_keys(options.merchant_key, "--merchant-key"),
+        acquirer = build(
+            options.notify, options.key, options.merchant_key, faults=faults, wallets=wallets, seed=options.seed
         )
     except ParkingError as error:
         sys.exit(str(error))
-    faults = replace(Faults(), **{one.name: getattr(options, one.name) for one in fields(Faults)})
-    callbacks = Callbacks(options.notify, own, faults=faults, seed=options.seed, clock=lambda: datetime.now(UTC))
-    acquirer = SimulatedAcquirer(
-        own,
-        merchant,
-        callbacks,
-        wallets=Wallets(share=options.pay, after_s=options.pay_after),
-        zone=options.time_zone,
-        seed=options.seed,
-    )
     uvicorn.run(acquirer.application(), host="127.0.0.1", port=options.port, access_log=False, log_level="warning")
+
+
+def build(
+    notify_url: str,
+    key: Path,
+    merchant_key: Path,
+    *,
+    faults: Faults,
+    wallets: Wallets = Wallets(),  # frozen, so that one for all is harmless
+    seed: int = 1,
+) -> SimulatedAcquirer:
+    """An acquirer that tells the merchant at `notify_url`; keys are PEM files.
+
+    Raises:
+        SettingsError: a key file cannot be used.
+    """
+    own = load_signing_key(key, "--key")
+    callbacks = Callbacks(notify_url, own, faults=faults, seed=seed, clock=lambda: datetime.now(UTC))
+    return SimulatedAcquirer(
+        own, load_verifying_keys(merchant_key, "--merchant-key"), callbacks, wallets=wallets, seed=seed
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the program it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(acquirer: SimulatedAcquirer, url: str) -> None:
+    """Serves on the loopback port of `url` inside another program, until it is cancelled."""
+    port = urlsplit(url).port or 0
+    config = uvicorn.Config(
+        acquirer.application(), host="127.0.0.1", port=port, access_log=False, log_level="warning", log_config=None
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from onebox import connection, lifecycle
+from onebox.acquirer import AcquirerKeys, simulated_environment
 from onebox.commands.instance import starting_bar
 from onebox.home import Home
 from onebox.instance import Instance, Plan
@@ -71,8 +72,11 @@ def demo(
     started = False
     with _termination_interrupts():
         try:
-            instance, started = _start(home, port)
-            _live(home, instance, console, _Wishes(speed, seconds, scenario, chosen, began))
+            # A platform that is up stays as it is: with the acquirer that it has, or without one.
+            simulated = {} if _is_up(home) else simulated_environment(home, os.environ)
+            instance, started = _start(home, port, {**os.environ, **simulated})
+            wishes = _Wishes(speed, seconds, scenario, chosen, began, simulated.get("PARKING_ACQUIRER_URL"))
+            _live(home, instance, console, wishes)
         except KeyboardInterrupt:  # before the live view, which ends in order, has begun
             console.print("Interrupted.")
             raise typer.Exit(1) from None
@@ -88,6 +92,7 @@ class _Wishes:
     scenario_name: str
     scenario: Any
     began: float  # when the command was given
+    acquirer_url: str | None  # of the simulated acquirer; None: the platform has its own, or none
 
 
 @contextmanager
@@ -104,13 +109,18 @@ def _termination_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(home: Home, port: int) -> tuple[Instance, bool]:
+def _is_up(home: Home) -> bool:
+    instance = Instance.load(home)
+    return instance is not None and instance.supervisor.alive()
+
+
+def _start(home: Home, port: int, environ: dict[str, str]) -> tuple[Instance, bool]:
     with starting_bar() as bar:
         task = bar.add_task("starting", total=None)
         return lifecycle.start(
             home,
             Plan(http_port=port),
-            os.environ,
+            environ,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             say=lambda line: bar.update(task, description=line, total=None),
         )
@@ -145,6 +155,7 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
     _print_addresses(console, api_url, instance)
 
     async def run() -> None:
+        paying = asyncio.create_task(_take_payments(home, api_url, wishes.acquirer_url), name="acquirer")
         gateways = [url for name, url in instance.metrics_urls.items() if name != "worker"]
         observer = Observer(api_url, gateways)
         fleet = Fleet(district, wishes.scenario, time.time_ns() // 1000, wishes.speed)
@@ -152,9 +163,28 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
         payer = phone_payer(api_url, PhoneCounts())
         lanes = LaneTraffic(district.lots, settings.mqtt_url, home.root / "simulated-lanes", payer=payer)
         show = _Show(console, wishes, simulation, lanes, observer, DriverCounts())
-        await _run_together(show, district, api_url)
+        try:
+            await _run_together(show, district, api_url)
+        finally:
+            paying.cancel()
+            await asyncio.gather(paying, return_exceptions=True)
 
     uvloop.run(run())
+
+
+async def _take_payments(home: Home, api_url: str, url: str | None) -> None:
+    """The simulated acquirer, which tells of payments as unreliably as real ones."""
+    from simulators import acquirer  # other commands start faster
+    from simulators.acquirer_callbacks import Faults  # same
+
+    if url is None:
+        return
+    keys = AcquirerKeys.of(home)
+    faults = Faults(lose=0.05, repeat=0.1, reorder=0.1, delay_s=0.5)
+    business = acquirer.build(
+        f"{api_url}/v1/payments/notices/acq", keys.private("simulated"), keys.public("platform"), faults=faults
+    )
+    await acquirer.serve(business, url)
 
 
 def _print_addresses(console: Console, api_url: str, instance: Instance) -> None:
