@@ -72,7 +72,7 @@ def list_lanes(*, as_json: Json = False) -> None:
         (
             f"{one.lot}/{one.lane}",
             one.direction if one.active else f"{one.direction} (inactive)",
-            "never heard" if one.heard_at is None else _iso(one.heard_at) or "",
+            _clock(one.heard_at) or "never",
             {True: "online", False: "offline", None: ""}[one.online],
             "" if one.newest_record_no is None else str(one.newest_record_no),
             str(one.missing),
@@ -116,7 +116,7 @@ def list_commands(
         return
     table = [
         (
-            _iso(row.created_at) or "",
+            _clock(row.created_at),
             f"{row.lot}/{row.device}",
             row.kind,
             row.state,
@@ -164,8 +164,8 @@ def list_gaps(
             f"{one.lot}/{one.lane}",
             str(one.first) if one.first == one.last else f"{one.first}-{one.last}",
             str(one.missing),
-            _iso(one.seen_at) or "",
-            _iso(one.filled_at) or "",
+            _clock(one.seen_at),
+            _clock(one.filled_at),
         )
         for one in found
     ]
@@ -242,6 +242,11 @@ def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="seconds")
 
 
+def _clock(at: datetime | None) -> str:
+    """A moment of these days, as a table has room for it."""
+    return "" if at is None else f"{at:%m-%d %H:%M:%S}"
+
+
 def _echo_json(**fields: object) -> None:
     typer.echo(json.dumps(fields, ensure_ascii=False))
 
@@ -251,6 +256,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table  # same
 
     table = Table(*head)
+    for column in table.columns:
+        column.overflow = "fold"  # a name that is cut short names nothing
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -1,8 +1,8 @@
 """Answers lanes that ask what a vehicle has to pay, in the transaction that takes their questions from the ledger.
 
-    fee_request ─► open visit ─► price now - paid, arrears ─► payment link ─► command fee_answer ─► lane
+    fee_request ─► its visit ─► price now - paid, arrears ─► payment link ─► command fee_answer ─► lane
                 └► no visit: amount 0, missing_entry          nothing due: free, no link
-    too late for the lane: noted as a command that is over, not sent
+    too late for the lane, or the vehicle has left: noted as a command that is over, not sent
 
 The command's body: {"record_no": of the question, "plate": masked, "reason": "due" | "free" | "missing_entry",
 "visit_id", "entered_at", "amount_fen", "arrears_fen": of earlier visits, not in the amount, "lines": as charges.lines,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from parking_core.flows.price_visits import Priced, PriceDesk
     from parking_core.lanes import LaneEvent
-    from parking_core.store.fee_requests import OpenVisit
+    from parking_core.store.fee_requests import AskedVisit
 
 CLOCK_SKEW: Final = Policy().skew  # between lanes of a lot, and between a lane and the platform
 # A question whose vehicle was at the lane so long ago waited in the lane while it was offline: nobody wants the answer.
@@ -43,7 +43,7 @@ class FeeAnswers:
     """What became of a batch of questions."""
 
     answered: int
-    too_late: int  # the lane has decided by its own tariff
+    too_late: int  # the lane has decided by its own tariff, and may have let the vehicle out
     missing_entry: int  # among the answered
 
 
@@ -52,7 +52,7 @@ class _Found:
     """A question, with the stay it is about and what is left to pay."""
 
     request: LaneEvent
-    visit: OpenVisit | None = None
+    visit: AskedVisit | None = None
     priced: Priced | None = None
     arrears_fen: int = 0
 
@@ -70,9 +70,14 @@ def answer_fee_requests(
     that asks again about the same visit is given the same link while the amount is the same.
     """
     timely, late = _by_age(requests, now)
-    found = _look_up(connection, timely, now, desk)
-    orders = [_order(one.request, body) for one, body in zip(found, _bodies(connection, found, now), strict=True)]
-    notes = [_order(request, {"record_no": request.record_no, "reason": "too_late"}) for request in late]
+    found, gone = _look_up(connection, timely, now, desk)
+    bodies = _bodies(connection, found, now)
+    orders = [_order(one.request, body, _deadline(one.request)) for one, body in zip(found, bodies, strict=True)]
+    notes = [
+        _order(request, {"record_no": request.record_no, "reason": reason}, now)
+        for requests_of, reason in ((late, "too_late"), (gone, "gone"))
+        for request in requests_of
+    ]
     commands.queue(connection, [*orders, *notes], now)
     return FeeAnswers(len(orders), len(notes), sum(one.visit is None for one in found))
 
@@ -92,12 +97,13 @@ def _deadline(request: LaneEvent) -> datetime:
 
 def _look_up(
     connection: Connection[Any], requests: Sequence[LaneEvent], now: datetime, desk: PriceDesk | None
-) -> list[_Found]:
-    """Visits, prices and arrears of all questions, set by set."""
+) -> tuple[list[_Found], list[LaneEvent]]:
+    """Visits, prices and arrears of all questions, set by set; and the questions about vehicles that have left."""
     if not requests:
-        return []
+        return [], []
     asked = [(request.lot_id, request.vehicle, request.occurred_at) for request in requests]
-    visits = fee_requests.open_visits(connection, asked, CLOCK_SKEW)
+    known = fee_requests.visits_of(connection, asked, CLOCK_SKEW)
+    visits = {place: visit for place, visit in known.items() if visit.exited_at is None}
     paid = fee_requests.payments_of(connection, [visit.id for visit in visits.values()])
     wanted = [
         ToPrice(
@@ -114,10 +120,13 @@ def _look_up(
     ]
     priced = dict(zip(visits, price_visits(connection, wanted, now, desk), strict=True))
     arrears = journal.arrears_of(connection, [request.vehicle for request in requests])
-    return [
+    gone = known.keys() - visits.keys()
+    found = [
         _Found(request, visits.get(place), priced.get(place), arrears.get(request.vehicle, 0))
         for place, request in enumerate(requests)
+        if place not in gone
     ]
+    return found, [requests[place] for place in sorted(gone)]
 
 
 def _bodies(connection: Connection[Any], found: Sequence[_Found], now: datetime) -> list[dict[str, Any]]:
@@ -181,6 +190,6 @@ def _body(one: _Found) -> dict[str, Any]:
     }
 
 
-def _order(request: LaneEvent, body: Mapping[str, Any]) -> CommandOrder:
+def _order(request: LaneEvent, body: Mapping[str, Any], deadline: datetime) -> CommandOrder:
     cause = f"lane_event:{request.id}"
-    return CommandOrder(request.device_id, CommandKind.FEE_ANSWER, body, cause, deadline=_deadline(request))
+    return CommandOrder(request.device_id, CommandKind.FEE_ANSWER, body, cause, deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ async def record_batch(connection: AsyncConnection[Any], batch: Batch, caution: 
             await events.mark_dirty(connection, readings)
         if batch.signs:
             await liveness.hear(connection, batch.signs)
+            if back := {sign.device_id: sign.heard_us for sign in batch.signs if sign.online}:
+                await commands.hasten(connection, list(back), _moment(max(back.values())))
         if batch.missing:
             await liveness.add_missing(connection, batch.missing)
         if rejections:
@@ -203,6 +206,10 @@ def _refused(batch: Batch, reading: np.void, error: psycopg.Error) -> Rejection:
         reason=Reason.REFUSED_BY_DATABASE,
         detail=str(error).strip(),
     )
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
 
 
 def _foreign(ack: CommandAck) -> Rejection:

@@ -92,6 +92,16 @@ UPDATE commands c SET state = 'timed_out', ended_at = %(now)s FROM late WHERE c.
 RETURNING c.kind
 """
 
+# What was sent to a device that was not there went to nobody: it is due at once, not after its retry interval.
+_HASTEN = """
+WITH waiting AS (
+    SELECT id FROM commands
+    WHERE device_id = ANY(%(devices)s) AND state IN ('queued', 'sent') AND next_try_at > %(now)s AND deadline_at > %(now)s
+    ORDER BY id FOR UPDATE
+)
+UPDATE commands c SET next_try_at = %(now)s FROM waiting WHERE c.id = waiting.id
+"""
+
 _NEXT_DUE = "SELECT min(next_try_at) FROM commands WHERE state IN ('queued', 'sent')"
 
 _ADDRESSEES = "SELECT id, device_id, state FROM commands WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE"
@@ -229,6 +239,14 @@ async def time_out(connection: AsyncConnection[Any], now: datetime, most: int) -
     parameters = {"now": now, "most": most}
     rows = await (await connection.execute(_TIME_OUT, parameters)).fetchall()
     return [CommandKind(kind) for (kind,) in rows]
+
+
+async def hasten(connection: AsyncConnection[Any], device_ids: Sequence[int], now: datetime) -> int:
+    """Devices have come back: what they have not answered is due now. Gives how many commands that are."""
+    hastened = (await connection.execute(_HASTEN, {"devices": list(device_ids), "now": now})).rowcount
+    if hastened:
+        await connection.execute(_NOTIFY, (CHANNEL,))
+    return hastened
 
 
 async def next_due(connection: AsyncConnection[Any]) -> datetime | None:

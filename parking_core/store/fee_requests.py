@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-# The newest stay of the vehicle that the lot knows and that began before the question, by clocks that may differ.
-_OPEN_VISITS = """
-SELECT asked.place, found.id, found.vehicle, found.plate_color, found.vehicle_class, found.entered_at
+# The newest stay of the vehicle that the lot knows and that the question falls into, by clocks that may differ.
+_VISITS = """
+SELECT asked.place, found.id, found.vehicle, found.plate_color, found.vehicle_class, found.entered_at,
+       found.exited_at
 FROM unnest(%(lots)s::integer[], %(vehicles)s::text[], %(times)s::timestamptz[])
     WITH ORDINALITY AS asked (lot_id, vehicle, at, place)
 CROSS JOIN LATERAL (
-    SELECT v.id, v.vehicle, v.plate_color, v.vehicle_class, v.entered_at FROM visits v
-    WHERE v.vehicle = asked.vehicle AND v.lot_id = asked.lot_id AND v.state = 'open'
-      AND v.entered_at <= asked.at + %(skew)s
+    SELECT v.id, v.vehicle, v.plate_color, v.vehicle_class, v.entered_at, v.exited_at FROM visits v
+    WHERE v.vehicle = asked.vehicle AND v.lot_id = asked.lot_id AND v.state IN ('open', 'closed')
+      AND v.entered_at <= asked.at + %(skew)s AND (v.exited_at IS NULL OR v.exited_at >= asked.at)
     ORDER BY v.entered_at DESC, v.id DESC LIMIT 1
 ) AS found
 """
@@ -46,7 +47,7 @@ ORDER BY c.device_id, c.payload ->> 'visit_id', c.created_at DESC
 
 
 @dataclass(frozen=True, slots=True)
-class OpenVisit:
+class AskedVisit:
     """The stay that a question is about."""
 
     id: int
@@ -54,12 +55,13 @@ class OpenVisit:
     plate_color: str | None
     vehicle_class: int | None
     entered_at: datetime
+    exited_at: datetime | None  # it has left: its exit was followed before its question
 
 
-def open_visits(
+def visits_of(
     connection: Connection[Any], asked: Sequence[tuple[int, str, datetime]], skew: timedelta
-) -> dict[int, OpenVisit]:
-    """The open visit of each (lot, vehicle, time of the question), by its place in `asked`; without one: no entry.
+) -> dict[int, AskedVisit]:
+    """The visit of each (lot, vehicle, time of the question), by its place in `asked`; without one: no entry.
 
     `skew` is how far the clocks of a lot's lanes may differ.
     """
@@ -69,7 +71,7 @@ def open_visits(
         "times": [at for _, _, at in asked],
         "skew": skew,
     }
-    return {place - 1: OpenVisit(*row) for place, *row in connection.execute(_OPEN_VISITS, parameters).fetchall()}
+    return {place - 1: AskedVisit(*row) for place, *row in connection.execute(_VISITS, parameters).fetchall()}
 
 
 def payments_of(connection: Connection[Any], visit_ids: Sequence[int]) -> dict[int, tuple[Payment, ...]]:

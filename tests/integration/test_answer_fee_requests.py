@@ -189,7 +189,18 @@ def test_a_question_that_came_late_is_noted_and_not_answered(desk: Desk) -> None
     )
     assert asked == FeeAnswers(answered=0, too_late=2, missing_entry=0)
     assert [body["reason"] for body in desk.told()] == ["too_late", "too_late"]
+    over = desk.connection.execute(
+        "SELECT bool_and(deadline_at <= %s) FROM commands WHERE kind = 'fee_answer'", [NOON + 6 * SECOND]
+    )
+    assert over.fetchone() == (True,), "what is only noted must not be sent"
     assert desk.connection.execute("SELECT count(*) FROM payment_links").fetchone() == (0,)
+
+
+def test_a_question_whose_vehicle_has_left_meanwhile_is_noted_and_not_answered(desk: Desk) -> None:
+    add_visit(desk.connection, desk.lane, CAR, NOON - HOUR, NOON)
+    asked = desk.ask(desk.request(), desk.request(at=NOON + MINUTE, received_at=NOON))
+    assert asked == FeeAnswers(answered=1, too_late=1, missing_entry=1)
+    assert [body["reason"] for body in desk.told()] == ["gone", "missing_entry"]
 
 
 def test_a_lane_whose_clock_is_two_minutes_wrong_is_answered(desk: Desk) -> None:

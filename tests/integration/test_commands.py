@@ -246,6 +246,18 @@ def test_when_the_next_one_is_due(desk: Desk) -> None:
     assert desk.asynchronously(commands.next_due) == NOON + 2 * SECOND
 
 
+def test_a_device_that_comes_back_is_told_at_once_what_it_has_not_answered(desk: Desk) -> None:
+    tariff, gate = desk.queue(*(desk.order(1, kind, "x") for kind in (CommandKind.TARIFF, CommandKind.OPEN_GATE)))
+    desk.queue(desk.order(2, CommandKind.TARIFF, "x"))
+    desk.claim()
+    desk.answer(desk.ack(gate, 1))
+    later = NOON + SECOND
+    assert desk.claim(later) == []
+    hastened = desk.asynchronously(lambda connection: commands.hasten(connection, desk.devices[:1], later))
+    assert hastened == 1
+    assert [due.id for due in desk.claim(later)] == [tariff]
+
+
 def test_the_words_of_unfinished_states_in_the_statements_are_those_of_the_life_cycle(desk: Desk) -> None:
     definitions = desk.connection.execute(
         "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'commands'::regclass AND indpred IS NOT NULL"
