@@ -96,7 +96,8 @@ RETURNING c.kind
 _HASTEN = """
 WITH waiting AS (
     SELECT id FROM commands
-    WHERE device_id = ANY(%(devices)s) AND state IN ('queued', 'sent') AND next_try_at > %(now)s AND deadline_at > %(now)s
+    WHERE device_id = ANY(%(devices)s) AND state IN ('queued', 'sent') AND sent_at < %(now)s AND next_try_at > %(now)s
+      AND deadline_at > %(now)s
     ORDER BY id FOR UPDATE
 )
 UPDATE commands c SET next_try_at = %(now)s FROM waiting WHERE c.id = waiting.id
@@ -242,7 +243,7 @@ async def time_out(connection: AsyncConnection[Any], now: datetime, most: int) -
 
 
 async def hasten(connection: AsyncConnection[Any], device_ids: Sequence[int], now: datetime) -> int:
-    """Devices have come back: what they have not answered is due now. Gives how many commands that are."""
+    """Devices have come back at `now`: what was sent before and not answered is due. Gives how many commands that are."""
     hastened = (await connection.execute(_HASTEN, {"devices": list(device_ids), "now": now})).rowcount
     if hastened:
         await connection.execute(_NOTIFY, (CHANNEL,))

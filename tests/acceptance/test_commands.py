@@ -247,6 +247,8 @@ def test_two_gateways_share_the_commands_and_each_ends_once(stage: Stage, desk: 
     stage.gateway("a").start()
     stage.gateway("b").start()
     lanes = [desk.start_lane(code) for code in DEVICES]
+    online = "SELECT count(*) FROM device_liveness WHERE online"
+    until(lambda: stage.query(online) == [(len(DEVICES),)], 10, "the gateways have not heard all lanes")
     ordered = [desk.order(DEVICES[number % len(DEVICES)]) for number in range(200)]
     rows = [desk.await_state(command_id, CommandState.ACKNOWLEDGED) for command_id in ordered]
     assert {row.tries for row in rows} == {1}, "both gateways sent a command"

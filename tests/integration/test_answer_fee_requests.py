@@ -228,7 +228,7 @@ def test_many_questions_cost_as_many_statements_as_one(desk: Desk) -> None:
         try:
             assert desk.ask(*requests).answered == number
         finally:
-            desk.connection.execute = execute  # type: ignore[method-assign]  # as it was
+            desk.connection.execute = execute  # type: ignore[method-assign]  # puts back what was there
         return counted
 
     assert statements(40) <= statements(2)

@@ -78,7 +78,7 @@ class Desk:
     def ack(self, command: uuid.UUID, device: int, result: AckResult = AckResult.DONE) -> CommandAck:
         message = RawMessage("t", b"{}", 1, False, 0, 1)  # noqa: FBT003  # a record's field
         us = int(NOON.timestamp()) * 1_000_000
-        return CommandAck(command, self.devices[device - 1], result, None, us, us + 5, False, message)  # noqa: FBT003  # same
+        return CommandAck(command, self.devices[device - 1], result, None, us, us + 5, False, message)  # noqa: FBT003  # a record's field too
 
 
 @pytest.fixture
@@ -249,9 +249,12 @@ def test_when_the_next_one_is_due(desk: Desk) -> None:
 def test_a_device_that_comes_back_is_told_at_once_what_it_has_not_answered(desk: Desk) -> None:
     tariff, gate = desk.queue(*(desk.order(1, kind, "x") for kind in (CommandKind.TARIFF, CommandKind.OPEN_GATE)))
     desk.queue(desk.order(2, CommandKind.TARIFF, "x"))
-    desk.claim()
+    desk.mark_sent([due.id for due in desk.claim()])
     desk.answer(desk.ack(gate, 1))
-    later = NOON + SECOND
+    (fresh,) = desk.queue(desk.order(1, CommandKind.FEE_ANSWER, "y"))
+    later = NOON + SECOND / 2
+    assert [due.id for due in desk.claim(later)] == [fresh]
+    desk.mark_sent([fresh], later)
     assert desk.claim(later) == []
     hastened = desk.asynchronously(lambda connection: commands.hasten(connection, desk.devices[:1], later))
     assert hastened == 1
