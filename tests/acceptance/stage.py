@@ -62,9 +62,13 @@ class Stage:
         """A gateway with its own name, as the deployment runs it: with its own logins."""
         return self._process("gateway", instance, "subscribed", environ)
 
-    def worker(self) -> Process:
+    def worker(self, **environ: str) -> Process:
         """The worker."""
-        return self._process("worker", "w", "leading", {})
+        return self._process("worker", "w", "leading", environ)
+
+    def api(self, port: int, **environ: str) -> Process:
+        """The API."""
+        return self._process("api", "api", "price list loaded", {"PARKING_HTTP_PORT": str(port), **environ})
 
     def _process(self, root: str, instance: str, ready_word: str, environ: dict[str, str]) -> Process:
         key = f"{root}-{instance}"
