@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from onebox import services as onebox_services
 from parking_core.districts import District, LaneRecord, LotRecord
+from parking_core.flows.open_gate import ManualOpening, open_gate
 from parking_core.flows.publish_tariff import Binding, publish_tariff
 from parking_core.flows.seed_district import seed_district
 from simulators.lane_vehicles import Pays, new_car
@@ -211,3 +213,30 @@ def test_lanes_that_restart_number_on_without_a_gap_and_remember_who_is_inside(
            WHERE t.event = 'hour_total' GROUP BY t.id"""
     )
     assert all((records, fen) == (ledger_records, ledger_fen) for records, fen, ledger_records, ledger_fen in agree)
+
+
+def test_a_barrier_opened_by_hand_is_a_command_with_its_answer_and_an_event(lane_stage: Stage) -> None:
+    stage = lane_stage
+    stage.gateway().start()
+    opening = ManualOpening("P2", "P2-X1", "barrier jammed, driver has paid", "chen")
+
+    def order() -> uuid.UUID:
+        with psycopg.connect(stage.database_url, autocommit=True) as connection:
+            return open_gate(connection, opening, datetime.now(UTC))
+
+    async def scene(lanes: LaneTraffic) -> None:
+        (lane,) = lanes.lots[1].exits
+        opened = asyncio.create_task(lane.opened(10))
+        await asyncio.to_thread(order)
+        assert await opened
+        assert [one.gate_openings for lot in lanes.lots for one in lot.exits] == [0, 1, 0]
+
+    play(stage, None, scene)
+    until(
+        lambda: stage.query("SELECT state FROM commands WHERE kind = 'open_gate'") == [("acknowledged",)], 10, "no ack"
+    )
+    ((body, answer),) = stage.query("SELECT payload, answer FROM commands WHERE kind = 'open_gate'")
+    assert body == {"reason": "manual", "why": "barrier jammed, driver has paid", "by": "chen"}
+    assert answer["result"] == "done"
+    events = "SELECT d.code FROM lane_events e JOIN devices d ON d.id = e.device_id WHERE e.event = 'manual_open'"
+    until(lambda: stage.query(events) == [("P2-X1",)], 10, "the lane's own event did not come")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,9 @@ from gateway.validate import Validator
 from parking_core.readings import Reason
 from parking_core.topics import Kind, device_topic
 from tests.builders import NOON_US, WINDOW, a_device, a_message, a_payload, a_registry
+
+if TYPE_CHECKING:
+    from gateway.messages import RawMessage
 
 SECOND_US = 1_000_000
 MANY = a_device(id=8, code="d8", space_id=None, spaces={"s81": 81, "s82": 82})
@@ -188,3 +194,41 @@ def test_every_message_becomes_exactly_one_thing(drawn: list[tuple[str, str, byt
     assert len(found.rejections) == sum(len(one.rejections) for one in alone)
     for one in alone:
         assert len(one.readings) + len(one.rejections) + len(one.explicit) == 1
+
+
+def an_ack(**fields: Any) -> RawMessage:
+    payload = {"id": "6f1c0a52-5b7e-4f0e-9a53-0c1d2e3f4a5b", "result": "done", "at": NOON_US // 1000} | fields
+    return a_message(msgspec.json.encode(payload), topic=device_topic("l1", "d7", Kind.COMMAND_ACK))
+
+
+def test_an_answer_to_a_command_is_kept_apart_and_is_a_sign_of_life() -> None:
+    found = Validator(a_registry(), WINDOW).sort([an_ack(reason="blocked", result="refused")])
+    (ack,) = found.acks
+    assert (str(ack.command_id), ack.device_id, ack.result) == ("6f1c0a52-5b7e-4f0e-9a53-0c1d2e3f4a5b", 7, "refused")
+    assert (ack.reason, ack.acked_us, ack.received_us) == ("blocked", NOON_US, NOON_US)
+    assert found.heard_us == {7: NOON_US}
+    assert not found.rejections
+    assert not len(found.readings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"id": "17"}, Reason.INVALID),
+        ({"result": "perhaps"}, Reason.INVALID),
+        ({"reason": "x" * 201}, Reason.INVALID),
+        ({"reason": "\0"}, Reason.INVALID),
+        ({"at": "yesterday"}, Reason.BAD_TIME),
+        ({"at": 10**18}, Reason.BAD_TIME),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_a_dead_letter(fields: dict[str, Any], reason: Reason) -> None:
+    found = Validator(a_registry(), WINDOW).sort([an_ack(**fields)])
+    assert [letter.reason for letter in found.rejections] == [reason]
+    assert not found.acks
+
+
+def test_a_command_on_its_way_is_nobodys_message() -> None:
+    found = Validator(a_registry(), WINDOW).sort([a_message(topic=device_topic("l1", "d7", Kind.COMMAND))])
+    assert not found.rejections
+    assert not found.acks
