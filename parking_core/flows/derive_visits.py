@@ -96,13 +96,21 @@ def news_of(
 
 
 def derive_visits(
-    connection: Connection[Any], news: Mapping[str, datetime], now: datetime, policy: Policy = POLICY
+    connection: Connection[Any],
+    news: Mapping[str, datetime],
+    now: datetime,
+    policy: Policy = POLICY,
+    *,
+    last: int | None = None,
 ) -> Derivation:
-    """Brings the visits of vehicles to what their passages say, given from when on there is news of each."""
+    """Brings the visits of vehicles to what their passages say, given from when on there is news of each.
+
+    `last` is the id up to which events count that still wait; None: all of them.
+    """
     if not news:
         return Derivation([], [], [], [])
     begins = visits.since(connection, news)
-    passages = visits.passages(connection, begins, policy.tailgate)
+    passages = visits.passages(connection, begins, policy.tailgate, last)
     drafts = [(vehicle, draft) for vehicle, seen in passages.items() for draft in pair(seen, policy, now)]
     return _store(connection, compare(visits.stored_visits(connection, begins), drafts))
 

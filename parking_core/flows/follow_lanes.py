@@ -116,7 +116,7 @@ def _batch(connection: Connection[Any], desk: Desk, now: datetime, limit: int, *
     lane_work.take_turn(connection)
     settle_transactions(connection, events, now, zone=desk.zone, repeats=repeats)
     news, amended = news_of(connection, events, _POLICY)
-    derived = derive_visits(connection, news, now, _POLICY)
+    derived = derive_visits(connection, news, now, _POLICY, last=max((event.id for event in events), default=0))
     attach_visits(connection, derived.pairs())
     charges = charge_visits(connection, derived, now, zone=desk.zone, desk=desk.prices)
     requests = [event for event in events if event.kind is LaneEventKind.FEE_REQUEST]

@@ -39,11 +39,15 @@ _PASSAGE = """
 """
 
 # Passages of vehicles: of the events' own vehicle, and of the one that a correction names instead. A barrier opened by
-# hand for nobody is no passage.
+# hand for nobody is no passage. Events behind the last one taken that wait are left to their own batch: a backlog is read
+# once.
 _PASSAGES = f"""
 SELECT wanted.vehicle, event.plate_color, event.vehicle_class, false, {_PASSAGE}
 FROM unnest(%(vehicles)s::text[], %(since)s::timestamptz[]) AS wanted (vehicle, since)
-JOIN lane_events event ON event.vehicle = wanted.vehicle AND event.occurred_at >= wanted.since
+CROSS JOIN LATERAL (
+    SELECT * FROM lane_events
+    WHERE vehicle = wanted.vehicle AND occurred_at >= wanted.since
+      AND (id <= %(last)s OR processed_at IS NOT NULL) OFFSET 0) event
 LEFT JOIN lanes lane ON lane.device_id = event.device_id
 WHERE event.event IN ('entry', 'exit', 'manual_open')
   AND NOT EXISTS (SELECT FROM lane_amendments WHERE event_id = event.id AND in_force)
@@ -56,6 +60,7 @@ SELECT wanted.vehicle, coalesce(amendment.plate_color, event.plate_color),
 FROM unnest(%(vehicles)s::text[], %(since)s::timestamptz[]) AS wanted (vehicle, since)
 JOIN lane_amendments amendment ON amendment.vehicle_after = wanted.vehicle AND amendment.in_force
 JOIN lane_events event ON event.id = amendment.event_id AND event.occurred_at >= wanted.since
+ AND (event.id <= %(last)s OR event.processed_at IS NOT NULL)
 LEFT JOIN lanes lane ON lane.device_id = event.device_id
 WHERE event.event IN ('entry', 'exit', 'manual_open')
   AND NOT EXISTS (SELECT FROM lane_events_set_aside WHERE event_id = event.id)
@@ -65,10 +70,11 @@ WHERE event.event IN ('entry', 'exit', 'manual_open')
 _FOLLOWERS = """
 SELECT coalesce(amendment.vehicle_after, other.vehicle), other.occurred_at
 FROM unnest(%(devices)s::integer[], %(times)s::timestamptz[]) AS leaving (device_id, at)
-JOIN lane_events other ON other.device_id = leaving.device_id AND other.event = 'exit'
- AND other.occurred_at BETWEEN leaving.at AND leaving.at + %(tailgate)s
+CROSS JOIN LATERAL (
+    SELECT id, vehicle, occurred_at FROM lane_events
+    WHERE device_id = leaving.device_id AND occurred_at BETWEEN leaving.at AND leaving.at + %(tailgate)s
+      AND event = 'exit' AND processed_at IS NOT NULL OFFSET 0) other
 LEFT JOIN lane_amendments amendment ON amendment.event_id = other.id AND amendment.in_force
-WHERE other.processed_at IS NOT NULL
 """
 
 _COLUMNS = """id, lot_id, vehicle, plate_color, vehicle_class, state, reasons, entry_event_id, exit_event_id, entered_at,
@@ -160,11 +166,19 @@ def since(connection: Connection[Any], earliest: Mapping[str, datetime]) -> dict
 
 
 def passages(
-    connection: Connection[Any], begins: Mapping[str, datetime], tailgate: timedelta
+    connection: Connection[Any], begins: Mapping[str, datetime], tailgate: timedelta, last: int | None = None
 ) -> dict[str, list[Passage]]:
-    """Passages of vehicles from a moment each, in no order; vehicles without any have an empty list."""
+    """Passages of vehicles from a moment each, in no order; vehicles without any have an empty list.
+
+    `last` is the id up to which events count that still wait; None: all of them.
+    """
     found: dict[str, list[Passage]] = {vehicle: [] for vehicle in begins}
-    parameters = {"vehicles": list(begins), "since": list(begins.values()), "tailgate": tailgate}
+    parameters = {
+        "vehicles": list(begins),
+        "since": list(begins.values()),
+        "tailgate": tailgate,
+        "last": _LAST_ID if last is None else last,
+    }
     with connection.cursor(binary=True) as cursor:
         for vehicle, color, vehicle_class, corrected, *facts in cursor.execute(_PASSAGES, parameters):
             event_id, lot_id, device_id, record_no, kind, direction, at, amount, close_behind = facts
@@ -187,6 +201,7 @@ def passages(
     return found
 
 
+_LAST_ID = 2**63 - 1
 _DIRECTIONS = {"entry": Direction.ENTRY, "exit": Direction.EXIT}
 _BY_HAND = {"entry": Direction.ENTRY, "exit": Direction.EXIT, "both": Direction.EITHER}
 
