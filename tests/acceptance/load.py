@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import uvloop
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from parking_core.districts import District
 
 _PAUSE_S = 0.01
+
+
+class Sendable(Protocol):
+    """A topic and a payload."""
+
+    @property
+    def topic(self) -> str:
+        """Where it goes."""
+
+    @property
+    def payload(self) -> bytes:
+        """What it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,7 @@ def good_messages(district: District, count: int, first_seq: int = 1) -> list[Me
 class Load:
     """Publishes messages in the background; `join()` returns when the broker has acknowledged each."""
 
-    def __init__(self, url: str, messages: Iterable[Message], rate: float, *, client_id: str = "load") -> None:
+    def __init__(self, url: str, messages: Iterable[Sendable], rate: float, *, client_id: str = "load") -> None:
         self._url, self._messages, self._rate, self._client_id = url, messages, rate, client_id
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=client_id)
         self._ended: Future[None] | None = None
@@ -92,6 +104,6 @@ class Load:
             assert not publisher.refused, publisher.refused
 
 
-def publish(url: str, messages: Iterable[Message]) -> None:
+def publish(url: str, messages: Iterable[Sendable]) -> None:
     """Publishes messages as fast as the broker takes them, and returns when it has."""
     Load(url, messages, rate=1e9, client_id="burst").start().join()

@@ -134,11 +134,11 @@ def expect(month: Month) -> Expected:
             to_pay[visit.number] = fee
         elif visit.channel is Channel.LATER and fee:
             findings["tailgated" if fault is FaultKind.TAILGATED else "arrears", visit.vehicle.plate] += 1
-    for fault in month.injected:
-        for name, subject in _findings_of(fault, visits, month):
+    for injected in month.injected:
+        for name, subject in _findings_of(injected, visits, month):
             findings[name, subject] = 1 if name in _LIKE_HOURS else findings[name, subject] + 1
     numbered = {(sent.lane, sent.record_no) for sent in month.messages}
-    repeats = Counter(fault.kind for fault in month.injected)
+    repeats = Counter(injected.kind for injected in month.injected)
     apart = repeats[FaultKind.TRANSACTION_REPEATED]
     return Expected(
         records=len(numbered) - apart,
