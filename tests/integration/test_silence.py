@@ -17,9 +17,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from parking_core.flows.decide_silence import apply, compare, sweep
 from parking_core.flows.rebuild_live_state import rebuild_live_state
 from parking_core.flows.roll_up_lots import roll_up_lots
+from parking_core.flows.seed_district import seed_district
 from parking_core.store import silences
 from parking_core.store.live_state import UPDATE, LiveState
 from tests.integration.test_rollups import make_lot
+from tests.lane_builders import lane_district
 from worker.silence import Silence
 
 if TYPE_CHECKING:
@@ -301,3 +303,14 @@ def test_one_session_leads(database_url: str) -> None:
             while not silences.try_to_lead(second):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+
+
+def test_a_silent_lane_makes_no_space_unknown(store: Connection, database_url: str) -> None:
+    """A lane watches no bay: its silence is its own."""
+    seed_district(database_url, lane_district())
+    for (device,) in store.execute("SELECT id FROM devices WHERE family = 'native'").fetchall():
+        hear(store, device, NOON)
+    for (device,) in store.execute("SELECT device_id FROM lanes").fetchall():
+        hear(store, device, NOON - 24 * HOUR)
+    assert not len(sweep(store, NOON + HOUR).begun)
+    assert len(sweep(store, NOON + 2 * HOUR).begun) == 2, "its neighbours, the bay sensors, are watched as before"
