@@ -1,6 +1,6 @@
 """`make bench`: every benchmark with its peers, and one table.
 
-    python -m benchmarks [ingest] [lanes] [latency] [http] [rebuild] [--messages N] [--rounds N] [--quick] [--json FILE]
+    python -m benchmarks [ingest] [lanes] [clearing] [latency] [http] [rebuild] [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
 names a folder of unpacked services to use instead of unpacking them again.
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import http, ingest_table, lanes, latency, rebuild
+from benchmarks import clearing, http, ingest_table, lanes, latency, rebuild
 from benchmarks.stage import Stage, default_home, stage
 from benchmarks.table import Row, show
 
@@ -67,6 +67,7 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
         known |= {
             "ingest": lambda: ingest_table.run(running, messages, asked.rounds),
             "lanes": lambda: lanes.run(running, messages // 5, asked.rounds),
+            "clearing": lambda: clearing.run(running, messages // 20),
             "latency": lambda: latency.run(running, probes),
             "rebuild": lambda: rebuild.run(running, events),
         }
@@ -84,7 +85,7 @@ def main() -> None:
     """Runs what was asked for and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", choices=[[], "ingest", "lanes", "latency", "http", "rebuild"], metavar="name"
+        "names", nargs="*", choices=[[], "ingest", "lanes", "clearing", "latency", "http", "rebuild"], metavar="name"
     )
     parser.add_argument("--messages", type=int, default=MESSAGES, help="readings of the ingest benchmark")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of the ingest benchmark, in alternating order")
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     parser.add_argument("--home", type=Path, default=default_home(), help="folder of the private services")
     asked = parser.parse_args()
-    names = asked.names or ["ingest", "lanes", "latency", "http", "rebuild"]
+    names = asked.names or ["ingest", "lanes", "clearing", "latency", "http", "rebuild"]
     if names == ["http"]:
         where = machine(None)
         rows, figures = _measure(names, None, asked)

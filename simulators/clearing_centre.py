@@ -83,10 +83,10 @@ class ClearingCentre:
         """Closes everything."""
         for server in self._servers:
             server.close()
-        for task in (*self._tasks, *self._handlers):
+        for task in self._tasks:
             task.cancel()
+        self.drop_connections()  # ends the handlers
         await asyncio.gather(*self._tasks, *self._handlers, return_exceptions=True)
-        self.drop_connections()
 
     def drop_connections(self) -> None:
         """Cuts every connection, in the middle of whatever was on it."""
