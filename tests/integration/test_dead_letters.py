@@ -19,6 +19,7 @@ from parking_core.readings import Reason, Rejection
 from parking_core.store import dead_letters
 from parking_core.store.live_state import LiveState
 from tests.builders import a_district, a_payload, now_us
+from tests.lane_builders import lane_district, lane_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,3 +220,13 @@ def test_a_lot_of_another_name_is_not_what_a_letter_meant(desk: Desk) -> None:
     result = desk.run("dead-letters", "retry", "1")
     assert "belongs to lot 'L1'" in result.output
     assert desk.rows("SELECT reason FROM dead_letters") == [("wrong_lot",)]
+
+
+def test_a_letter_of_a_lane_that_was_none_enters_the_ledger_when_it_is_registered(desk: Desk) -> None:
+    desk.keep(a_letter("parking/v1/L1/L1-X1/lane", lane_payload(at=now_us() // 1000)))
+    refused = desk.run("dead-letters", "retry", "1")
+    assert "No device 'L1-X1' is registered" in refused.output
+    seed_district(desk.database_url, lane_district())
+    desk.run("dead-letters", "retry", "1")
+    assert desk.rows("SELECT record_no, flags FROM lane_events") == [(1, [])]
+    assert desk.rows("SELECT resolved_at IS NOT NULL FROM dead_letters") == [(True,)]
