@@ -5,106 +5,39 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from parking_core.reports.facts import Report
 
+# Columns of each file, by the names that the rows' classes give them.
+_DIFFERENCES: Final = (
+    ("id", "name", "owner", "state", "day", "hour_at", "lot", "lane", "visit_id", "channel")
+    + ("records", "amount_fen", "explanation", "detail")
+)  # fmt: skip
+_CHANNELS: Final = (
+    "channel", "day", "records", "booked_fen", "confirmed_fen", "uncertain_fen", "lost_fen", "open_fen"
+)  # fmt: skip
+_LANES: Final = ("lane", "lot", "day", "records", "amount_fen", "differences")
+_LOTS: Final = (
+    ("lot", "visits", "charged_fen", "paid_fen", "refunded_fen", "bad_debt_fen", "written_off_fen")
+    + ("uncertain_fen", "owed_fen", "overpaid_fen", "certain_fen")
+)  # fmt: skip
+
 
 def csv_files(report: Report) -> dict[str, bytes]:
-    """Files by name: UTF-8 with a mark, so that spreadsheets read the Chinese; amounts in fen."""
+    """Files by name: UTF-8 with a mark, so that spreadsheets read the Chinese; amounts in fen, mappings as JSON."""
+    lots = [(statement.operator, lot) for statement in report.statements for lot in statement.lots]
     return {
-        "differences.csv": _file(
-            (
-                "id",
-                "name",
-                "owner",
-                "state",
-                "day",
-                "hour",
-                "lot",
-                "lane",
-                "visit",
-                "channel",
-                "records",
-                "amount_fen",
-                "explanation",
-                "detail",
-            ),
-            (
-                (
-                    one.id,
-                    one.name,
-                    one.owner,
-                    one.state,
-                    one.day,
-                    one.hour_at.isoformat() if one.hour_at else "",
-                    one.lot,
-                    one.lane,
-                    one.visit_id,
-                    one.channel,
-                    one.records,
-                    one.amount_fen,
-                    one.explanation,
-                    json.dumps(dict(one.detail), ensure_ascii=False, sort_keys=True),
-                )
-                for one in report.differences
-            ),
-        ),
-        "channels.csv": _file(
-            ("channel", "day", "records", "booked_fen", "confirmed_fen", "uncertain_fen", "lost_fen", "open_fen"),
-            (
-                (
-                    day.channel,
-                    day.day,
-                    day.records,
-                    day.booked_fen,
-                    day.confirmed_fen,
-                    day.uncertain_fen,
-                    day.lost_fen,
-                    day.open_fen,
-                )
-                for day in report.channels
-            ),
-        ),
-        "lanes.csv": _file(
-            ("lane", "lot", "day", "records", "amount_fen", "differences"),
-            ((day.lane, day.lot, day.day, day.records, day.amount_fen, day.differences) for day in report.lanes),
-        ),
-        "statements.csv": _file(
-            (
-                "operator",
-                "lot",
-                "visits",
-                "charged_fen",
-                "paid_fen",
-                "refunded_fen",
-                "bad_debt_fen",
-                "written_off_fen",
-                "uncertain_fen",
-                "owed_fen",
-                "certain_fen",
-            ),
-            (
-                (
-                    statement.operator,
-                    lot.lot,
-                    lot.visits,
-                    lot.charged_fen,
-                    sum(lot.paid_fen.values()),
-                    lot.refunded_fen,
-                    lot.bad_debt_fen,
-                    lot.written_off_fen,
-                    lot.uncertain_fen,
-                    lot.owed_fen,
-                    lot.certain_fen,
-                )
-                for statement in report.statements
-                for lot in statement.lots
-            ),
-        ),
+        "differences.csv": _file(_DIFFERENCES, map(attrgetter(*_DIFFERENCES), report.differences)),
+        "channels.csv": _file(_CHANNELS, map(attrgetter(*_CHANNELS), report.channels)),
+        "lanes.csv": _file(_LANES, map(attrgetter(*_LANES), report.lanes)),
+        "statements.csv": _file(("operator", *_LOTS), ((operator, *attrgetter(*_LOTS)(lot)) for operator, lot in lots)),
     }
 
 
@@ -112,10 +45,17 @@ def _file(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(head)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return b"\xef\xbb\xbf" + text.getvalue().encode()
 
 
-def _harmless(cell: object) -> object:
-    """A spreadsheet takes text that begins like a formula for one."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@", "\t"} else cell
+def _cell(value: object) -> object:
+    match value:
+        case Mapping():
+            return json.dumps(dict(value), ensure_ascii=False, sort_keys=True)
+        case datetime():
+            return value.isoformat()
+        case str() if value[:1] in {"=", "+", "-", "@", "\t"}:  # a spreadsheet would take it for a formula
+            return f"'{value}"
+        case _:
+            return value

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from parking_core.flows.reconcile import audit_money, reconcile_bills, reconcile
 from parking_core.flows.report_month import report_month
 from parking_core.flows.seed_district import seed_district
 from parking_core.reconciliation import Difference, DifferenceName
+from parking_core.reports import OneDifference
 from parking_core.reports.page import page, yuan
 from parking_core.reports.tables import csv_files
 from parking_core.settlement import postings
@@ -281,7 +283,7 @@ def test_the_report_shows_the_same_figures_on_the_page_and_in_its_tables(db: psy
     rows = list(csv.DictReader(io.StringIO(files["differences.csv"].decode("utf-8-sig"))))
     assert [(row["name"], row["records"], row["lane"]) for row in rows] == [("hour_records", "-6", "P1-X1")]
     (lot,) = csv.DictReader(io.StringIO(files["statements.csv"].decode("utf-8-sig")))
-    assert (lot["lot"], lot["paid_fen"], lot["certain_fen"]) == ("P1", "1001", "1001")
+    assert (lot["lot"], lot["paid_fen"], lot["certain_fen"]) == ("P1", '{"qr": 1001}', "1001")
 
 
 def test_an_empty_month_is_a_page_too(db: psycopg.Connection[Any]) -> None:
@@ -291,3 +293,14 @@ def test_an_empty_month_is_a_page_too(db: psycopg.Connection[Any]) -> None:
 @pytest.mark.parametrize(("fen", "text"), [(0, "0.00"), (5, "0.05"), (-1234567, "-12,345.67")])
 def test_fen_are_shown_as_yuan(fen: int, text: str) -> None:
     assert yuan(fen) == text
+
+
+def test_a_cell_that_looks_like_a_formula_is_text(db: psycopg.Connection[Any]) -> None:
+    report = report_month(db, month_of("2026-10", ZONE), ZONE, NOW)
+    odd = OneDifference(
+        1, "=1+1", "operator", "open", NOON.date(), NOON, None, None, None, None, 0, -5, "-", {"lane": "P1"}
+    )
+    text = csv_files(replace(report, differences=[odd]))["differences.csv"].decode("utf-8-sig")
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["name"], row["explanation"], row["amount_fen"]) == ("'=1+1", "'-", "-5")
+    assert (row["hour_at"], row["detail"]) == ("2026-10-05T12:00:00+08:00", '{"lane": "P1"}')
