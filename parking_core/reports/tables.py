@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 # Columns of each file, by the names that the rows' classes give them.
 _DIFFERENCES: Final = (
-    ("id", "name", "owner", "state", "day", "hour_at", "lot", "lane", "visit_id", "channel")
-    + ("records", "amount_fen", "explanation", "detail")
+    "id", "name", "owner", "state", "day", "hour_at", "lot", "lane", "visit_id", "channel",
+    "records", "amount_fen", "explanation", "detail",
 )  # fmt: skip
 _CHANNELS: Final = (
     "channel", "day", "records", "booked_fen", "confirmed_fen", "uncertain_fen", "lost_fen", "open_fen"
 )  # fmt: skip
 _LANES: Final = ("lane", "lot", "day", "records", "amount_fen", "differences")
 _LOTS: Final = (
-    ("lot", "visits", "charged_fen", "paid_fen", "refunded_fen", "bad_debt_fen", "written_off_fen")
-    + ("uncertain_fen", "owed_fen", "overpaid_fen", "certain_fen")
+    "lot", "visits", "charged_fen", "paid_fen", "refunded_fen", "bad_debt_fen", "written_off_fen",
+    "uncertain_fen", "owed_fen", "overpaid_fen", "certain_fen",
 )  # fmt: skip
 
 
