@@ -179,6 +179,16 @@ def test_an_earlier_stay_over_several_periods_counts_only_what_they_could_not_ta
     assert fen(ours, rest) == 4000 - 1200
 
 
+def test_a_rolling_period_is_over_at_its_very_end() -> None:
+    ours = hourly(500, 60, caps=[{"over": "rolling", "hours": 24, "max_fen": 4000}])
+    first = earlier("2024-03-05 08:00", "2024-03-05 14:00", 3000)
+    at_its_end = earlier("2024-03-06 08:00", "2024-03-06 09:00", 500)
+    asked = stay("2024-03-06 10:00", "2024-03-06 18:00", earlier=(at_its_end, first))
+    assert fen(ours, asked) == 4000 - 500, "the second stay opened a period of its own"
+    whole = earlier("2024-03-05 08:00", "2024-03-06 08:00", 4000)
+    assert fen(ours, stay("2024-03-06 09:00", "2024-03-07 09:00", earlier=(whole,))) == 4000, "so does this stay"
+
+
 def test_a_day_cap_counts_earlier_stays_only_where_it_says_so() -> None:
     before = earlier("2024-03-05 08:00", "2024-03-05 11:00", 1500)
     asked = stay("2024-03-05 12:00", "2024-03-05 16:00", earlier=(before,))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CALENDAR = MixedCalendar()
 quick = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 
@@ -31,7 +31,7 @@ def parsed(written: Json) -> ParsedTariff:
     return found
 
 
-@quick
+@settings(quick, max_examples=400)
 @given(documents(), stays())
 def test_engine_and_integrator_agree_to_the_fen(written: Json, stay: Stay) -> None:
     ours = parsed(written)
