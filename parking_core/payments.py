@@ -102,7 +102,7 @@ class LinkState(StrEnum):
     OPEN = "open"
     PAID = "paid"
     EXPIRED = "expired"
-    SUPERSEDED = "superseded"  # another amount is due now
+    SUPERSEDED = "superseded"  # another amount is due now, or nothing
 
 
 class LinkUnknownError(NotFoundError):

@@ -16,7 +16,7 @@ from parking_core.flows.book_charges import book_charges
 from parking_core.flows.derive_visits import visit_id
 from parking_core.flows.price_visits import ToPrice, price_visits, use_coupons
 from parking_core.reconciliation import DifferenceState
-from parking_core.store import differences, visit_review, visits
+from parking_core.store import differences, payment_links, visit_review, visits
 from parking_core.store.charges import PricedVisit
 from parking_core.visits import NAMES, Oddity, VisitState, channel_of, findings
 
@@ -159,6 +159,8 @@ def review_visits(connection: Connection[Any], visit_ids: Collection[int], zone:
         dissolved += [key for name, key, state in before if name not in names and state is DifferenceState.OPEN]
     visit_review.open_differences(connection, wanted)
     differences.end(connection, dissolved, DifferenceState.SETTLED, "Later records or payments have resolved it.")
+    cleared = [visit.visit_id for visit in money if visit.state is not VisitState.OPEN and visit.owed_fen <= 0]
+    payment_links.end(connection, cleared)  # or a driver who paid by card could pay by the lane's screen, too
     return wanted
 
 

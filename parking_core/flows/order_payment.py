@@ -68,7 +68,7 @@ def require_open(link: Link, now: datetime) -> None:
         case LinkState.EXPIRED:
             raise LinkOverError("This link's time is over; scan the code on the lane's screen again.")
         case LinkState.SUPERSEDED:
-            raise LinkOverError("Another amount is due by now; scan the code on the lane's screen again.")
+            raise LinkOverError("Nothing, or another amount, is due by now; scan the code on the lane's screen again.")
         case LinkState.OPEN:
             return
 

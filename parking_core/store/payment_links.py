@@ -29,6 +29,17 @@ UPDATE payment_orders o SET next_ask_at = %(now)s
 FROM over WHERE o.link_digest = over.digest AND o.state IN ('created', 'pending')
 """
 
+# Of visits that have ended and owe nothing: paid another way, or nothing was due.
+_END = """
+WITH over AS (
+    UPDATE payment_links SET superseded_at = clock_timestamp()
+    WHERE visit_id = ANY(%s) AND superseded_at IS NULL
+    RETURNING digest
+)
+UPDATE payment_orders o SET next_ask_at = clock_timestamp()
+FROM over WHERE o.link_digest = over.digest AND o.state IN ('created', 'pending')
+"""
+
 _ADD = """
 INSERT INTO payment_links (digest, visit_id, device_id, amount_fen, lines, created_at, expires_at)
 SELECT n.digest, n.visit_id, n.device_id, n.amount_fen, n.lines, %(now)s, n.expires_at
@@ -62,3 +73,9 @@ def add(connection: Connection[Any], links: Sequence[NewLink], now: datetime) ->
     }
     connection.execute(_SUPERSEDE, columns)
     connection.execute(_ADD, columns)
+
+
+def end(connection: Connection[Any], visit_ids: Sequence[int]) -> None:
+    """Nobody can pay by the links of these visits any more, because nothing is due; paid ones stay shown as paid."""
+    if visit_ids:
+        connection.execute(_END, (list(visit_ids),))

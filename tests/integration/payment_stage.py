@@ -22,6 +22,7 @@ from api.state import ApiState, HttpSettings
 from parking_core import acquirers
 from parking_core.flows.book_charges import book_charges
 from parking_core.flows.book_payments import book_payments
+from parking_core.flows.charge_visits import review_visits
 from parking_core.flows.offer_payment import Offer, offer_all
 from parking_core.lanes import LaneEventKind
 from parking_core.settings import AcquirerSettings
@@ -126,6 +127,11 @@ class Lot:
         )
         with self.connection.transaction():
             book_charges(self.connection, [price])
+
+    def review(self, visit: int) -> None:
+        """What the worker says of the visit after its records."""
+        with self.connection.transaction():
+            review_visits(self.connection, [visit], ZONE)
 
     def offer(self, visit: int, amount_fen: int = 1000, *, now: datetime | None = None, at_lane: bool = True) -> str:
         """A payment link; gives its token."""

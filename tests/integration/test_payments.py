@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parking_core.payments import PaymentResult
+from parking_core.settlement.postings import cash_paid
+from parking_core.store import journal
 from simulators.acquirer_callbacks import Faults
 from tests.integration.payment_stage import PLATE, Stage, play, results, stage
 
@@ -194,6 +196,29 @@ def test_money_for_an_order_that_nobody_gave_is_named_and_not_lost(database_url:
             assert on.lot.balances() == {}
             assert on.lot.differences() == [("payment_unknown", "open", -700)]
             assert on.lot.one("SELECT amount_fen FROM payments WHERE order_id IS NULL") == 700
+
+    play(run)
+
+
+def test_a_link_ends_when_the_visit_was_paid_another_way(database_url: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stage(database_url, tmp_path) as on:
+            visit = on.lot.enter()
+            token = on.lot.offer(visit)
+            order = await on.scan(token)
+            on.lot.leave(visit)
+            on.lot.charge(visit, 1000)
+            on.lot.review(visit)
+            assert (await on.http.get(f"/v1/payments/{token}")).status_code == 200, "arrears can be paid by it"
+            cash = cash_paid(
+                operator="op1", reference="1", visit_id=visit, lot="P01", amount_fen=1000, at=datetime.now(UTC)
+            )
+            journal.book(on.lot.connection, [cash])
+            on.lot.review(visit)
+            assert (await on.http.get(f"/v1/payments/{token}")).status_code == 410
+            await on.asking.step()
+            assert on.lot.one("SELECT state FROM payment_orders") == "expired"
+            assert (await on.wallet.post(f"/w/{order}")).status_code == 410
 
     play(run)
 
