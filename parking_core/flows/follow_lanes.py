@@ -163,7 +163,7 @@ def _report(
     differences.end(connection, keys, DifferenceState.EXPLAINED, "A correction record names the vehicle.")
 
 
-def _of_record(event: LaneEvent, name: DifferenceName, zone: ZoneInfo, **detail: Any) -> Difference:  # noqa: ANN401  # JSON
+def _of_record(event: LaneEvent, name: DifferenceName, zone: ZoneInfo, **detail: Any) -> Difference:  # noqa: ANN401  # values of a JSON object
     return Difference(
         key=f"{name.value}:{event.id}",
         name=name,
