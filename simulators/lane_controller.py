@@ -34,6 +34,7 @@ _HOUR_IS_OVER_S: Final = 10.0  # records of the hour that are being written now 
 _SESSION_EXPIRY_S: Final = 86_400
 _BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 2.0
 _PUBLISH_PATIENCE_S: Final = 5.0
+_GOODBYE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,15 @@ class LaneController:
         return True
 
     async def _session(self) -> None:
-        async with self._new_client() as client, asyncio.TaskGroup() as tasks:
+        async with self._new_client() as client:
+            try:
+                await self._serve(client)
+            except asyncio.CancelledError:  # switched off, not cut off: the last will is not published
+                await client.publish(self._topic(Kind.STATUS), b"offline", qos=1, retain=True, timeout=_GOODBYE_S)
+                raise
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        async with asyncio.TaskGroup() as tasks:
             await client.subscribe(self._topic(Kind.COMMAND), qos=1)
             await client.publish(self._topic(Kind.STATUS), b"online", qos=1, retain=True)
             self.connected.set()

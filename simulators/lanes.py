@@ -48,7 +48,7 @@ _STATE_FILE: Final = "cars.json"
 class Traffic:
     """How much of what."""
 
-    cars_a_minute: float = 6.0  # of all lots: arrivals and departures together
+    cars_a_minute: float = 12.0  # of all lots: arrivals and departures together
     etc: float = 0.85  # share of cards; the rest is split between phones and those who owe
     phone: float = 0.10
     seed: int | None = None

@@ -100,7 +100,7 @@ class Desk:
 
         return asyncio.run(run())
 
-    def publish(self, topic: str, payload: bytes, url: str = "") -> None:
+    def publish(self, topic: str, payload: bytes, url: str = "", *, retain: bool = False) -> None:
         """One message, QoS 1."""
         broker = Broker.from_url(url or self.stage.services.mqtt_url)
 
@@ -112,13 +112,17 @@ class Desk:
                 password=(broker.password or b"").decode(),
                 protocol=aiomqtt.ProtocolVersion.V5,
             ) as client:
-                await client.publish(topic, payload, qos=1)
+                await client.publish(topic, payload, qos=1, retain=retain)
 
         asyncio.run(run())
 
     def close(self) -> None:
         for code in list(self._running):
             self.stop_lane(code)
+        for process in self.stage.processes.values():
+            process.end()
+        for code in self.lanes:  # the broker keeps each lane's last word, and the next test has other lanes
+            self.publish(device_topic(code.partition("-")[0], code, Kind.STATUS), b"", retain=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
