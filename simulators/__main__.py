@@ -38,7 +38,11 @@ def main() -> None:
     if sys.argv[1:2] == ["acquirer"]:
         acquirer.main(sys.argv[2:])
         return
-    parser = argparse.ArgumentParser(prog="python -m simulators", description="Simulated sensors of a district.")
+    parser = argparse.ArgumentParser(
+        prog="python -m simulators",
+        description="Simulated sensors of a district.",
+        epilog="Others: `clearing-centre`, `acquirer`; each has its own --help.",
+    )
     parser.add_argument("scenario", choices=scenario_names())
     parser.add_argument("--speed", type=float, default=1.0, metavar="N", help="simulated seconds a real second")
     parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="stop after so many real seconds")

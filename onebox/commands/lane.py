@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -243,8 +245,13 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def _clock(at: datetime | None) -> str:
-    """A moment of these days, as a table has room for it."""
-    return "" if at is None else f"{at:%m-%d %H:%M:%S}"
+    """A moment of these days in local time, as a table has room for it."""
+    return "" if at is None else f"{at.astimezone(_zone()):%m-%d %H:%M:%S}"
+
+
+@lru_cache(maxsize=1)
+def _zone() -> ZoneInfo:
+    return ZoneInfo(connection.settings().time_zone)
 
 
 def _echo_json(**fields: object) -> None:

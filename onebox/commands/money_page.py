@@ -89,10 +89,18 @@ class VisitPage:
         parts = []
         for charge in self.charges:
             rows = [
-                (str(line.get("rule", "")), _text(line), _yuan(int(line.get("amount_fen", 0)))) for line in charge.lines
+                (
+                    _minute(line.get("from")),
+                    _minute(line.get("until")),
+                    str(line.get("rule", "")),
+                    _text(line),
+                    str(line.get("units") or ""),
+                    _yuan(int(line.get("amount_fen", 0))),
+                )
+                for line in charge.lines
             ]
             title = f"Charge, version {charge.version} ({charge.reason}): {_yuan(charge.amount_fen)}"
-            parts += _table(title, ("rule", "why", "CNY"), rows) or [title]
+            parts += _table(title, ("from", "until", "rule", "why", "units", "CNY"), rows) or [title]
         return parts
 
     def _transactions(self) -> list[str]:
@@ -180,6 +188,11 @@ def _width(text: str) -> int:
 def _text(line: Mapping[str, Any]) -> str:
     text = line.get("text") or {}
     return str(text.get("en") or text.get("zh") or "") if isinstance(text, dict) else str(text)
+
+
+def _minute(stamp: object) -> str:
+    """Of a line's RFC 3339 time, which is local already."""
+    return str(stamp or "")[:16].replace("T", " ")
 
 
 def _yuan(fen: int) -> str:

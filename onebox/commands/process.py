@@ -44,7 +44,7 @@ def api(*, port: _Port = 0) -> None:
 
 
 def worker() -> None:
-    """Run the worker in the foreground: rollups, silences, retention, rebuild of lost live state."""
+    """Run the worker in the foreground: visits, charges, payments and clearing; reconciliation; rollups, silences, retention."""
     _become("worker", {})
 
 

@@ -1,4 +1,4 @@
-"""`parking reconcile` and `parking month`: what lanes, channels and the journal say of each other."""
+"""`parking reconcile`: what lanes, channels and the journal say of each other."""
 
 from __future__ import annotations
 

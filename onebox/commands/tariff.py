@@ -14,6 +14,8 @@ from onebox import connection
 from parking_core.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from parking_core.flows.price_visits import Priced
 
 Document = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Tariff (JSON).")]
@@ -66,6 +68,7 @@ def list_tariffs() -> None:
     with connection.database() as db:
         known = tariffs.every_version(db, datetime.now(UTC))
     table = Table("code", "version", "name", "published", "lots")
+    _fold(table)
     for stored, lots in known:
         name = f"{stored.document['name_zh']}  {stored.document['name_en']}"
         table.add_row(stored.code, str(stored.version), name, _local(stored.created_at), str(lots))
@@ -196,6 +199,7 @@ def _print_bill(lot: str, priced: Priced) -> None:
     from rich.table import Table  # same
 
     table = Table("from", "until", "rule", "units", "yuan", "说明", "why")
+    _fold(table)
     for line in priced.lines():
         table.add_row(
             _clock(line["from"]),
@@ -209,6 +213,12 @@ def _print_bill(lot: str, priced: Priced) -> None:
     console = Console()
     console.print(table)
     console.print(f"{lot} by {priced.code} version {priced.version}: {_yuan(priced.bill.total_fen)} yuan.")
+
+
+def _fold(table: Table) -> None:
+    """On a narrow terminal words go to the next line; one that is cut short says nothing."""
+    for column in table.columns:
+        column.overflow = "fold"
 
 
 def _yuan(fen: int) -> str:
