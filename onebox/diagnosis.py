@@ -18,7 +18,8 @@ from onebox import applications, apt_sources, packages, ports, runtime
 from onebox.home import passable
 from onebox.instance import Instance, Phase, State
 from onebox.services import URL_VARIABLES
-from parking_core.errors import InstallationError
+from parking_core.errors import InstallationError, SettingsError
+from parking_core.settings import clearing_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,7 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
         *_ports(home, environ, running),
         *_processes(running),
         *_urls(environ, running),
+        *_clearing(environ),
     ]
 
 
@@ -214,6 +216,17 @@ def _urls(environ: Mapping[str, str], running: Instance | None) -> list[Finding]
     elif environ.get("PARKING_DATABASE_URL"):
         found += _database(environ["PARKING_DATABASE_URL"])
     return found
+
+
+def _clearing(environ: Mapping[str, str]) -> list[Finding]:
+    try:
+        url = clearing_url(environ.get("PARKING_CLEARING_URL") or "")
+    except SettingsError as error:
+        return [Finding("clearing centre", Verdict.BROKEN, str(error), "Set PARKING_CLEARING_URL to tcp://host:port.")]
+    if url:
+        return [Finding("clearing centre", Verdict.GOOD, url)]
+    seen = "PARKING_CLEARING_URL is not set: ETC transactions wait as ready"
+    return [Finding("clearing centre", Verdict.NOTE, seen, "Set it to tcp://host:port to have them sent.")]
 
 
 def _reachable(name: str, variable: str, url: str) -> Finding:

@@ -172,7 +172,7 @@ class Settings:
             adopt_after_s=_whole_number(environ, "PARKING_ADOPT_AFTER_S", cls.adopt_after_s),
             metrics_port=_whole_number(environ, "PARKING_METRICS_PORT", cls.metrics_port),
             time_zone=_time_zone(environ.get("PARKING_TIME_ZONE") or cls.time_zone),
-            clearing_url=_clearing_url(environ.get("PARKING_CLEARING_URL") or ""),
+            clearing_url=clearing_url(environ.get("PARKING_CLEARING_URL") or ""),
             clearing_sender=_clearing_sender(environ.get("PARKING_CLEARING_SENDER") or cls.clearing_sender),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
             plate_retention_days=_whole_number(environ, "PARKING_PLATE_RETENTION_DAYS", cls.plate_retention_days),
@@ -197,7 +197,12 @@ def _check_url(variable: str, url: str, schemes: tuple[str, ...]) -> None:
         raise SettingsError(f"The port in {variable} is 0; give a number from 1 to 65535.")
 
 
-def _clearing_url(url: str) -> str:
+def clearing_url(url: str) -> str:
+    """The clearing centre's address, checked; "" stays so.
+
+    Raises:
+        SettingsError: it is no tcp://host:port.
+    """
     if url:
         _check_url("PARKING_CLEARING_URL", url, ("tcp",))
         if not urlsplit(url).hostname or not urlsplit(url).port:

@@ -114,7 +114,7 @@ def check_package(number: int, root: ET.Element) -> tuple[date, list[Sent]]:
     if len({one.key for one in sent}) < len(sent):
         raise RefusedError(4, "a transaction stands twice")
     try:
-        day = datetime.strptime(body.findtext("ClearTargetDate", ""), "%Y-%m-%d").date()  # noqa: DTZ007  # a day
+        day = datetime.strptime(body.findtext("ClearTargetDate", ""), "%Y-%m-%d").date()  # noqa: DTZ007  # a day has no offset
     except ValueError as error:
         raise RefusedError(3, "ClearTargetDate") from error
     return day, sent

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from parking_core.flows.clear_transactions import Received
     from parking_core.settings import Settings
-    from worker.loops import Pauses
 
 log = structlog.get_logger()
 
@@ -60,6 +59,16 @@ _ARRIVED: Final = 64  # frames between reader and database
 _READ_BYTES: Final = 65_536
 
 Arrived = Frame | DamagedFrame | TransportReply
+
+
+class Pauses(Protocol):
+    """Growing pauses, as the worker's loops share them (worker.loops)."""
+
+    def reset(self) -> None:
+        """The last attempt succeeded."""
+
+    def following(self) -> float:
+        """Seconds to wait after one more failure."""
 
 
 class Clearing:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parking_core.clearing import packages
+from parking_core.clearing import documents, packages
 from parking_core.clearing.documents import Fields, root_of, yuan
 from parking_core.clearing.envelope import Envelope, Parties, head_of
 from parking_core.clearing.messages import (
@@ -100,6 +101,17 @@ def test_any_texts_and_amounts_survive(rows: list[tuple[int, str]], number: int)
     assert [one.amount_fen for one in read.records] == [fen for fen, _ in rows]
     assert read.amount_fen == sum(fen for fen, _ in rows)
     assert read.number == number
+
+
+@given(st.text(), st.text())
+def test_what_is_written_is_what_any_reader_reads(text: str, attribute: str) -> None:
+    message = documents.start()
+    documents.add(documents.child(message, "Body", About=attribute), Name=text, Empty="")
+    body = ET.fromstring(documents.write(message)).find("Body")  # noqa: S314  # written a line above
+    assert body is not None
+    assert body.findtext("Name") == documents._NOT_XML.sub("?", text)
+    assert body.get("About") == documents._NOT_XML.sub("?", attribute)
+    assert body.findtext("Empty") == ""
 
 
 def test_the_centre_reads_our_package_by_the_published_layout_alone() -> None:
@@ -252,8 +264,6 @@ def test_our_responses_and_requests_are_understood_by_the_centre() -> None:
 
 @given(st.integers(-(10**14), 10**14))
 def test_amounts_in_yuan_are_exact(fen: int) -> None:
-    import xml.etree.ElementTree as ET
-
     root = ET.Element("Body")
     ET.SubElement(root, "Amount").text = yuan(fen)
     assert Fields(root, "Body").fen("Amount") == fen

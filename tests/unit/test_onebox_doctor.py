@@ -95,3 +95,18 @@ def test_licence_edition(edition: str, verdict: Verdict) -> None:
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.5, Verdict.GOOD), (51.0, Verdict.BROKEN)])
 def test_database_clock(seconds: float, verdict: Verdict) -> None:
     assert diagnosis._clock_difference(seconds).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("", Verdict.NOTE),
+        ("tcp://127.0.0.1:9010", Verdict.GOOD),
+        ("http://x", Verdict.BROKEN),
+        ("tcp://x", Verdict.BROKEN),
+    ],
+)
+def test_doctor_says_whether_transactions_can_be_cleared(url: str, verdict: Verdict) -> None:
+    (finding,) = diagnosis._clearing({"PARKING_CLEARING_URL": url})
+    assert finding.verdict is verdict
+    assert "wait as ready" in finding.seen or url

@@ -89,3 +89,14 @@ def test_a_setting_that_cannot_be_used_is_named_without_its_password(variable: s
 @pytest.mark.parametrize("url", ["postgres://h/d", "postgresql:///d?host=/run/postgresql"])
 def test_what_libpq_takes_is_taken(url: str) -> None:
     assert Settings.from_environ({**URLS, "PARKING_DATABASE_URL": url}).database_url == url
+
+
+def test_the_clearing_centres_address_is_a_host_and_a_port() -> None:
+    assert Settings.from_environ(URLS).clearing_url == ""
+    settings = Settings.from_environ({**URLS, "PARKING_CLEARING_URL": "tcp://centre:9010"})
+    assert (settings.clearing_url, settings.clearing_sender) == ("tcp://centre:9010", "00000000000000B1")
+    for wrong in ("http://centre:9010", "tcp://centre", "tcp://:9010", "tcp://centre:0"):
+        with pytest.raises(SettingsError, match="PARKING_CLEARING_URL"):
+            Settings.from_environ({**URLS, "PARKING_CLEARING_URL": wrong})
+    with pytest.raises(SettingsError, match="16 hexadecimal"):
+        Settings.from_environ({**URLS, "PARKING_CLEARING_SENDER": "B1"})
