@@ -1,6 +1,6 @@
 """`make bench`: every benchmark with its peers, and one table.
 
-    python -m benchmarks [ingest] [lanes] [clearing] [latency] [http] [rebuild] [--messages N] [--rounds N] [--quick] [--json FILE]
+    python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
 names a folder of unpacked services to use instead of unpacking them again.
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import clearing, http, ingest_table, lanes, latency, rebuild
+from benchmarks import clearing, closing, http, ingest_table, lanes, latency, quotes, rebuild
 from benchmarks.stage import Stage, default_home, stage
 from benchmarks.table import Row, show
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MESSAGES = 1_000_000
 QUICK_MESSAGES, QUICK_PROBES, QUICK_EVENTS = 100_000, 60, 1_000_000
+NAMES = ("ingest", "lanes", "clearing", "quotes", "closing", "latency", "http", "rebuild")
 _PACKAGES = ("mqtt5", "psycopg", "numpy", "redis", "fastapi", "uvicorn", "aiomqtt", "sqlalchemy", "mq-bridge")
 
 
@@ -62,12 +63,16 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
     messages = QUICK_MESSAGES if asked.quick else asked.messages
     probes = QUICK_PROBES if asked.quick else latency.PROBES
     events = QUICK_EVENTS if asked.quick else rebuild.EVENTS
-    known: dict[str, Callable[[], tuple[list[Row], dict[str, object]]]] = {"http": lambda: (http.run(), {})}
+    known: dict[str, Callable[[], tuple[list[Row], dict[str, object]]]] = {
+        "http": lambda: (http.run(), {}),
+        "quotes": quotes.run,
+    }
     if running is not None:
         known |= {
             "ingest": lambda: ingest_table.run(running, messages, asked.rounds),
             "lanes": lambda: lanes.run(running, messages // 5, asked.rounds),
             "clearing": lambda: clearing.run(running, messages // 20),
+            "closing": lambda: closing.run(running, closing.VISITS // (8 if asked.quick else 1)),
             "latency": lambda: latency.run(running, probes),
             "rebuild": lambda: rebuild.run(running, events),
         }
@@ -84,17 +89,15 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
 def main() -> None:
     """Runs what was asked for and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names", nargs="*", choices=[[], "ingest", "lanes", "clearing", "latency", "http", "rebuild"], metavar="name"
-    )
+    parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="name")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="readings of the ingest benchmark")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of the ingest benchmark, in alternating order")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: shows that it runs, not how fast")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     parser.add_argument("--home", type=Path, default=default_home(), help="folder of the private services")
     asked = parser.parse_args()
-    names = asked.names or ["ingest", "lanes", "clearing", "latency", "http", "rebuild"]
-    if names == ["http"]:
+    names = asked.names or list(NAMES)
+    if set(names) <= {"http", "quotes"}:
         where = machine(None)
         rows, figures = _measure(names, None, asked)
     else:
