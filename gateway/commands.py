@@ -77,7 +77,7 @@ class CommandSender:
 
     def _new_client(self) -> aiomqtt.Client:
         broker = self._broker
-        return aiomqtt.Client(
+        client = aiomqtt.Client(
             broker.host,
             broker.port,
             username=broker.username,
@@ -90,6 +90,8 @@ class CommandSender:
             max_inflight_messages=MOST,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # a driver waits: not 40 ms for company
         )
+        client.pending_calls_threshold = MOST  # a claim is published at once: its size is no reason to warn
+        return client
 
     async def _send_for_ever(self) -> None:
         wait_s = BACKOFF_FIRST_S

@@ -35,3 +35,4 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     )
     structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request is no event of ours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -20,6 +21,8 @@ from tests.integration.money_rows import ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from onebox.services import RunningServices
 
 pytestmark = pytest.mark.services
 HOUR = timedelta(hours=1)
@@ -67,6 +70,20 @@ def test_full_and_incremental_lists_build_on_each_other_and_every_version_can_be
     assert listed(store, "V4") == {"a": 1, "c": 2}
     changes = store.execute("SELECT version, changes FROM status_lists ORDER BY version").fetchall()
     assert changes == [("V1", 2), ("V2", 1), ("V3", 1), ("V4", 1)]
+
+
+def test_the_worker_s_own_login_may_take_lists_over_tell_lanes_and_pack(
+    store: psycopg.Connection[Any], services: RunningServices, database_url: str
+) -> None:
+    add_ready(store, a_lane(store), 1)
+    own = urlsplit(services.database_urls["worker"])._replace(path=urlsplit(database_url).path)
+    with psycopg.connect(urlunsplit(own), autocommit=True) as worker:
+        assert apply_status_list(worker, a_list("V1", None, card("a")), NOW) is Fit.APPLIES
+        assert apply_status_list(worker, a_list("V2", "V1", card("a", None)), NOW) is Fit.APPLIES
+        assert tell_lanes(worker, NOW) == Told(queued=1)
+        answer(store, "acknowledged")
+        assert tell_lanes(worker, NOW + HOUR) == Told()
+        assert len(pack_ready(worker, NOW, zone=ZONE, parties=PARTIES, everything=True)) == 1
 
 
 def test_a_gap_changes_nothing_and_what_is_old_is_passed_over(store: psycopg.Connection[Any]) -> None:

@@ -82,6 +82,6 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT, INSERT, UPDATE ON etc_packages, clearing_messages, clearing_totals TO worker_role;
         GRANT SELECT, INSERT, UPDATE ON status_entries, lane_status_lists TO worker_role;
-        GRANT SELECT, INSERT ON status_lists TO worker_role;
+        GRANT SELECT, INSERT, UPDATE (changes) ON status_lists TO worker_role;
     END IF;
 END $$;
