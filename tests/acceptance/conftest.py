@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,8 @@ from tests.acceptance.stage import Stage, admin, with_database
 from tests.builders import a_district
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from onebox.services import RunningServices
@@ -54,13 +56,12 @@ def breakable_services() -> Iterator[RunningServices]:
         onebox_services.stop(running)
 
 
-@pytest.fixture
-def stage(breakable_services: RunningServices, tmp_path: Path) -> Iterator[Stage]:
+@contextmanager
+def empty_stage(running: RunningServices, folder: Path) -> Iterator[Stage]:
     """All three services up, an empty database with a district of 200 spaces, and its (empty) live state."""
-    running = breakable_services
-    for name, child in running.children.items():
+    for service, child in running.children.items():
         if child.poll() is not None:
-            onebox_services.restart(running, name)
+            onebox_services.restart(running, service)
     name = f"test_{os.getpid()}_faults_{next(_numbers)}"
     with admin(running) as connection:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER parking")
@@ -70,7 +71,8 @@ def stage(breakable_services: RunningServices, tmp_path: Path) -> Iterator[Stage
     district = a_district(lots=LOTS, spaces=SPACES)
     url = with_database(running.database_url, name)
     seed_district(url, district)
-    stage = Stage(running, url, district, tmp_path, name, _figures)
+    folder.mkdir(exist_ok=True)
+    stage = Stage(running, url, district, folder, name, _figures)
     stage.rebuild()
     try:
         yield stage
@@ -79,3 +81,16 @@ def stage(breakable_services: RunningServices, tmp_path: Path) -> Iterator[Stage
             if child.poll() is not None:
                 onebox_services.restart(running, service)
         stage.end()
+
+
+@pytest.fixture
+def stage(breakable_services: RunningServices, tmp_path: Path) -> Iterator[Stage]:
+    """An empty stage."""
+    with empty_stage(breakable_services, tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stages(breakable_services: RunningServices, tmp_path: Path) -> Callable[[str], AbstractContextManager[Stage]]:
+    """Empty stages one after the other, each with a database of its own, for tests that compare two."""
+    return lambda name: empty_stage(breakable_services, tmp_path / name)
