@@ -111,7 +111,7 @@ async def _clear(stage: Stage, database: Database, url: str) -> float:
         clearing_url=url,
     )
     stop = asyncio.Event()
-    loop = Clearing(settings, lambda: loops.connect(settings), loops.Pauses(), stop)
+    loop = Clearing(settings, lambda: loops.connect(settings), stop)
     began = time.perf_counter()
     task = asyncio.create_task(loops.supervise("clearing", loop.step, stop))
     with database.connect() as connection:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -38,6 +38,7 @@ from parking_core.flows.clear_transactions import REQUESTS_FROM, UNREADABLE, rec
 from parking_core.flows.pack_transactions import find_not_cleared, pack_ready, take_due_packages
 from parking_core.store import clearing
 from worker import metrics
+from worker.pauses import Pauses
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -61,27 +62,15 @@ _READ_BYTES: Final = 65_536
 Arrived = Frame | DamagedFrame | TransportReply
 
 
-class Pauses(Protocol):
-    """Growing pauses, as the worker's loops share them (worker.loops)."""
-
-    def reset(self) -> None:
-        """The last attempt succeeded."""
-
-    def following(self) -> float:
-        """Seconds to wait after one more failure."""
-
-
 class Clearing:
     """State of the loop: what was told last, and when."""
 
-    def __init__(
-        self, settings: Settings, connect: Callable[[], Connection], pauses: Pauses, stop: asyncio.Event
-    ) -> None:
+    def __init__(self, settings: Settings, connect: Callable[[], Connection], stop: asyncio.Event) -> None:
         self._url = settings.clearing_url
         self._parties = Parties(sender=settings.clearing_sender)
         self._zone = ZoneInfo(settings.time_zone)
         self._connect = connect
-        self._pauses = pauses
+        self._pauses = Pauses()
         self._stop = stop
         self._lanes_at = self._not_cleared_at = 0.0
         self._told_waiting = self._told_too_large = False

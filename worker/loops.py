@@ -24,9 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -40,6 +38,7 @@ from parking_core.store.acquirer import AcquirerClient
 from worker import jobs, metrics
 from worker.clearing import Clearing
 from worker.lanes import LaneDuties, Lanes
+from worker.pauses import Pauses, pause
 from worker.payments import Asking, Booking
 from worker.rollups import Rollups
 from worker.silence import Silence
@@ -53,25 +52,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ASK_AGAIN_S = 2.0  # a standing-by worker takes over within this after the leader's session ended
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _REDIS_TIMEOUT_S = 10.0  # longer than any of our functions takes in Redis
-
-
-@dataclass(slots=True)
-class Pauses:
-    """Growing pauses with jitter: many workers that lost one database do not come back in step."""
-
-    failures: int = 0
-
-    def reset(self) -> None:
-        """The last attempt succeeded."""
-        self.failures = 0
-
-    def following(self) -> float:
-        """Seconds to wait after one more failure."""
-        self.failures += 1
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures - 1, 10))
-        return random.uniform(longest / 2, longest)  # noqa: S311  # jitter, not a secret
 
 
 def connect(settings: Settings) -> psycopg.Connection:
@@ -85,12 +66,6 @@ def connect(settings: Settings) -> psycopg.Connection:
         keepalives_interval=5,
         keepalives_count=3,
     )
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Waits, or until the worker is to stop."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -152,7 +127,7 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
         if acquirer := AcquirerClient.of_settings(settings.acquirer):
             await held.enter_async_context(acquirer)
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
-        steps["clearing"] = Clearing(settings, lambda: connect(settings), Pauses(), stop).step
+        steps["clearing"] = Clearing(settings, lambda: connect(settings), stop).step
         async with asyncio.TaskGroup() as loops:
             for name, step in steps.items():
                 loops.create_task(supervise(name, step, stop), name=name)

@@ -21,7 +21,7 @@ from simulators.clearing_books import Habits
 from simulators.clearing_centre import ClearingCentre
 from tests.integration.clearing_rows import a_lane, add_ready, balances, open_differences, states
 from tests.integration.money_rows import ZONE
-from worker import clearing, loops
+from worker import clearing, loops, pauses
 from worker.clearing import Clearing
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.services
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_FIRST_RESEND", timedelta(seconds=0.3))
     monkeypatch.setattr(packages, "LONGEST_WAIT", timedelta(seconds=0))
-    monkeypatch.setattr(loops, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(pauses, "_FIRST_S", 0.05)
     monkeypatch.setattr(clearing, "_PASS_S", 0.05)
     monkeypatch.setattr(clearing, "_LANES_S", 0.1)
 
@@ -46,7 +46,7 @@ async def running(database_url: str, url: str) -> AsyncIterator[None]:
         database_url=database_url, redis_url="redis://127.0.0.1:1", mqtt_url="mqtt://127.0.0.1:1", clearing_url=url
     )
     stop = asyncio.Event()
-    loop = Clearing(settings, lambda: loops.connect(settings), loops.Pauses(), stop)
+    loop = Clearing(settings, lambda: loops.connect(settings), stop)
     task = asyncio.create_task(loops.supervise("clearing", loop.step, stop))
     try:
         yield

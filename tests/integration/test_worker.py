@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tests.integration.test_rollups import make_lot, record
-from worker import loops
+from worker import loops, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,12 +94,12 @@ def test_a_broken_session_ends_the_term_and_begins_another(database_url: str, re
 
 
 def test_pauses_grow_to_half_a_minute_and_never_spin() -> None:
-    pauses = loops.Pauses()
-    waits = [pauses.following() for _ in range(40)]
+    growing = pauses.Pauses()
+    waits = [growing.following() for _ in range(40)]
     assert min(waits) >= 0.25
     assert 15 <= min(waits[10:]) <= max(waits) <= 30
-    pauses.reset()
-    assert pauses.following() <= 0.5
+    growing.reset()
+    assert growing.following() <= 0.5
 
 
 def test_a_failing_pass_is_repeated_and_a_database_away_ends_the_term(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_failing_pass_is_repeated_and_a_database_away_ends_the_term(monkeypatc
     async def step() -> float:
         raise failures.pop(0)
 
-    monkeypatch.setattr(loops, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(pauses, "_FIRST_S", 0.01)
     with pytest.raises(psycopg.OperationalError):
         asyncio.run(loops.supervise("rollups", step, asyncio.Event()))
     assert failures == []
