@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from parking_core.flows.follow_lanes import Desk, Followed, follow_lanes
 from parking_core.flows.publish_tariff import Binding, publish_tariff
+from parking_core.store.quick_lists import use_quick_lists
 from tests.tariff_rows import hourly
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Town:
     """Lots P01 and P02, each with a lane in, one out and one for both; 5 yuan an hour in each."""
 
     def __init__(self, db: Connection[Any]) -> None:
+        use_quick_lists(db)  # as the worker does
         self.db = db
         self.desk = Desk(ZONE)
         self.lots: dict[str, int] = {}

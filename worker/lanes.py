@@ -23,6 +23,7 @@ from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
 from parking_core.store import lane_work
 from parking_core.store.live_state import LiveState
+from parking_core.store.quick_lists import use_quick_lists
 from worker import metrics
 from worker.threads import in_thread
 
@@ -46,6 +47,7 @@ class Lanes:
     """State of the loop: its connection, which listens, and when it counted last."""
 
     def __init__(self, connection: Connection, redis: Redis, time_zone: str) -> None:
+        use_quick_lists(connection)
         self._connection = connection
         self._live = LiveState(redis)
         self._desk = Desk(ZoneInfo(time_zone))
