@@ -49,18 +49,25 @@ class Counterparts:
     environ: dict[str, str] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._loop.run_forever, name="counterparts", daemon=True)
 
     def start(self, api_port: int) -> None:
         """Both serve; `environ` says where."""
-        threading.Thread(target=self._loop.run_forever, name="counterparts", daemon=True).start()
+        self._thread.start()
         self.keys = Keys.make(self.folder)
         self._do(self._start(api_port))
 
     def stop(self) -> None:
-        """Both end."""
-        self._do(self._held.aclose())
-        self._do(self.centre.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Both end, also where they never began."""
+        if self._thread.is_alive():
+            self._do(self._held.aclose())
+            self._do(self.centre.stop())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
 
     def end_days(self, days: int) -> None:
         """So many days of the clearing centre go by."""
