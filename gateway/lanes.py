@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.decoders.lane.decoder import amount_of_hour, day_of, decode_lane, hour_of
+from gateway.decoders.lane.decoder import amount_of_hour, day_of, decode_lane, hour_of, text_of
 from gateway.decoders.native.decoder import Refusal, microseconds
 from parking_core.lane_checks import EARLIEST_S, LATEST_S, Context, failed_checks
 from parking_core.lanes import EtcPart, LaneEvent, LaneEventKind, LaneReport, LaneSource, vehicle_of
@@ -96,20 +96,20 @@ def _etc(record: EtcRecord) -> EtcPart:
     return EtcPart(
         obu_plate=normal(record.obu_plate),
         card_plate=normal(record.card_plate),
-        obu_id=record.obu_id or None,
-        contract_no=record.contract_no or None,
-        card_no=record.card_no,
-        card_network=record.card_network,
-        card_type=record.card_type,
-        terminal_no=record.terminal_no or None,
-        terminal_serial=record.terminal_serial or None,
+        obu_id=text_of(record.obu_id) or None,
+        contract_no=text_of(record.contract_no) or None,
+        card_no=text_of(record.card_no),
+        card_network=text_of(record.card_network),
+        card_type=text_of(record.card_type),
+        terminal_no=text_of(record.terminal_no) or None,
+        terminal_serial=text_of(record.terminal_serial) or None,
         tac=record.tac or None,
-        algorithm=record.algorithm,
-        trade_type=record.trade_type,
+        algorithm=text_of(record.algorithm),
+        trade_type=text_of(record.trade_type),
         amount_fen=record.amount_fen,
         balance_before_fen=record.balance_before_fen,
         balance_after_fen=record.balance_after_fen,
-        status_list_version=record.status_list_version or None,
+        status_list_version=text_of(record.status_list_version) or None,
     )
 
 

@@ -118,7 +118,14 @@ def failed_checks(event: LaneEvent, lane: Lane, context: Context) -> tuple[Check
     if event.etc is not None and event.kind in _PASSAGES:
         found.update(_transaction(event.etc, lane))
         found.update(_expiry(context))
+    elif event.etc is not None and event.kind is LaneEventKind.COMPLETION and not is_tac(event.etc.tac):
+        found.add(Check.TAC_FORM)  # whatever the network: a late reply has nothing else to tell
     return tuple(check for check in Check if check in found) if found else ()
+
+
+def is_tac(text: str | None) -> bool:
+    """Whether it has the form of a TAC: eight hexadecimal digits."""
+    return text is not None and _TAC.fullmatch(text) is not None
 
 
 def is_list_old(version: str | None, in_force: str | None) -> bool:
@@ -163,7 +170,7 @@ def _transaction(etc: EtcPart, lane: Lane) -> Iterator[Check]:
         return
     if not etc.tac:
         yield Check.TAC_ABSENT
-    elif etc.card_network == JIANGSU_NETWORK and not _TAC.fullmatch(etc.tac):
+    elif etc.card_network == JIANGSU_NETWORK and not is_tac(etc.tac):
         yield Check.TAC_FORM
     if not 0 < len(etc.card_no or "") <= CARD_NO_MAX:
         yield Check.CARD_LENGTH

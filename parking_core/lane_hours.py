@@ -2,8 +2,8 @@
 
 A lane numbers its records without gaps and tells once an hour how many it made and how much money they name. The
 ledger's side of the same hour is every record of the lane with its time in the hour (`hour_total` itself left out,
-records kept apart as repeats included, because the lane has numbered them too), and the money of its exits. Source of
-the method: the hourly record of Jiangsu's ETC parking (record count and money total a lane and hour).
+records kept apart as repeats included, because the lane has numbered them too), and the money of its entries and
+exits. Source of the method: the hourly record of Jiangsu's ETC parking (record count and money total a lane and hour).
 """
 
 from __future__ import annotations

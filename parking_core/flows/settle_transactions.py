@@ -130,7 +130,7 @@ def _failed_checks(
         transaction = transactions.get(event.id)
         if transaction is not None and transaction.state is EtcState.HELD:
             found.append(_held(transaction, zone, event.flags))
-        elif event.kind is LaneEventKind.EXIT and event.etc is not None and event.etc.amount_fen:
+        elif event.kind in etc.TAKING and event.etc is not None and event.etc.amount_fen:
             reasons = sorted(flag for flag in event.flags if flag in etc.ROUTED)
             if reasons:
                 found.append(

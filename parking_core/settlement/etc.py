@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from parking_core.lane_checks import HOLDING, Check
+from parking_core.lane_checks import HOLDING, Check, is_tac
 from parking_core.lanes import LaneEventKind, RepeatReason
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ BLOCKING: Final[frozenset[str]] = (HOLDING - {Check.OBU_CARD_PLATES}) | {TERMINA
 ROUTED: Final[frozenset[str]] = BLOCKING | {Check.OBU_CARD_PLATES, Check.CAMERA_ETC_PLATES, Check.LIST_VERSION_OLD}
 
 
+TAKING: Final = frozenset({LaneEventKind.ENTRY, LaneEventKind.EXIT})  # events at which a lane takes money
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EtcTransaction:
     """Money that a lane took from a card, once a (terminal, serial)."""
@@ -91,12 +94,12 @@ def may_become(before: EtcState, after: EtcState) -> bool:
 
 
 def transaction_of(event: LaneEvent) -> EtcTransaction | None:
-    """The transaction that an exit reports; None: no money was taken from a card.
+    """The transaction that an exit reports, or an entry where one pays on the way in; None: no money was taken.
 
     Money without terminal or serial is not lost: it is held under the lane's own record number.
     """
     etc = event.etc
-    if event.kind is not LaneEventKind.EXIT or etc is None or not etc.amount_fen or etc.amount_fen < 0:
+    if event.kind not in TAKING or etc is None or not etc.amount_fen or etc.amount_fen < 0:
         return None
     reasons = {flag for flag in event.flags if flag in BLOCKING}
     terminal_no, terminal_serial = etc.terminal_no, etc.terminal_serial
@@ -175,11 +178,12 @@ class Completion(StrEnum):
 def complete(transaction: EtcTransaction, reply: TacReply) -> tuple[Completion, EtcTransaction]:
     """What a late reply does: the money is never taken again, only the TAC is added.
 
-    A held transaction stays held when its TAC comes; one that was rejected or lost is not revived by a late reply.
+    A held transaction stays held when its TAC comes; one that was rejected or lost is not revived by a late reply. What
+    has not the form of a TAC is none: the transaction goes on waiting for it.
     """
     tac = reply.tac or None
     same_amount = reply.amount_fen in (None, transaction.amount_fen)
-    if tac is None:
+    if tac is None or not is_tac(tac):
         return Completion.DIFFERS, transaction
     if transaction.tac is not None:
         same = transaction.tac.upper() == tac.upper() and same_amount

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 _TRIAL_BALANCE = "SELECT count(*), coalesce(sum(amount_fen), 0)::bigint FROM postings"
 
-# What each visit owes or is owed. A vehicle that is inside may have paid before it was charged.
+# What each visit owes or is owed: a difference explains the amount that it names, no other. A vehicle that is inside may
+# have paid before it was charged.
 _RECEIVABLES = """
 WITH owed AS (
     SELECT a.code, j.visit_id, sum(p.amount_fen) AS fen
@@ -20,7 +21,8 @@ WITH owed AS (
 ), judged AS (
     SELECT o.code, o.fen, (v.state = 'open' AND o.fen < 0) OR EXISTS (
         SELECT FROM differences d
-        WHERE d.visit_id = o.visit_id AND d.state IN ('open', 'explained') AND d.name = ANY(%(names)s)) AS is_explained
+        WHERE d.visit_id = o.visit_id AND d.state IN ('open', 'explained') AND d.name = ANY(%(names)s)
+          AND d.amount_fen = o.fen) AS is_explained
     FROM owed o LEFT JOIN visits v ON v.id = o.visit_id
 )
 SELECT code, count(*), sum(fen)::bigint, coalesce(sum(fen) FILTER (WHERE is_explained), 0)::bigint,
@@ -28,7 +30,8 @@ SELECT code, count(*), sum(fen)::bigint, coalesce(sum(fen) FILTER (WHERE is_expl
 FROM judged GROUP BY 1 ORDER BY 1
 """
 
-# An account of ETC money holds exactly the transactions in its states; cleared days are those that the centre has paid.
+# An account of ETC money holds exactly the transactions in its states; cleared days are those that the centre has paid,
+# less or more than ours by what a difference of the day names.
 _ETC = """
 WITH held AS (
     SELECT a.kind, sum(p.amount_fen) AS fen
@@ -43,9 +46,14 @@ WITH held AS (
     WHERE t.state IN ('ready', 'packed', 'booked', 'awaiting_tac', 'held', 'disputed')
       AND NOT (t.state = 'booked' AND EXISTS (SELECT FROM clearing_totals c WHERE c.clearing_day = t.clearing_day))
     GROUP BY 1
+    UNION ALL
+    SELECT 'etc_clearing', count(*), sum(amount_fen) FROM differences
+    WHERE name = 'clearing_total' AND state IN ('open', 'explained') HAVING count(*) > 0
+), explained AS (
+    SELECT kind, sum(items)::bigint AS items, sum(fen) AS fen FROM listed GROUP BY 1
 )
 SELECT coalesce(h.kind, l.kind), coalesce(l.items, 0), coalesce(h.fen, 0)::bigint, coalesce(l.fen, 0)::bigint
-FROM held h FULL JOIN listed l ON l.kind = h.kind ORDER BY 1
+FROM held h FULL JOIN explained l ON l.kind = h.kind ORDER BY 1
 """
 
 # What an acquirer still holds for us: payments and refunds of days whose bill has not been booked, and what a booked
@@ -86,7 +94,7 @@ SELECT 'etc_transactions', count(*), coalesce(sum(t.amount_fen), 0)::bigint FROM
 WHERE NOT EXISTS (SELECT FROM journal j WHERE j.key = 'etc:' || t.terminal_no || ':' || t.terminal_serial)
 UNION ALL
 SELECT 'lane_events', count(*), coalesce(sum(e.amount_fen), 0)::bigint FROM lane_events e
-WHERE e.event = 'exit' AND e.amount_fen > 0
+WHERE e.event IN ('entry', 'exit') AND e.amount_fen > 0
   AND NOT EXISTS (SELECT FROM etc_transactions t WHERE t.event_id = e.id)
 UNION ALL
 SELECT 'payments', count(*), coalesce(sum(y.amount_fen), 0)::bigint FROM payments y

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _HOURS = """
 WITH ledger AS (
     SELECT device_id, lot_id, date_trunc('hour', occurred_at, %(zone)s) AS hour_at, count(*) AS records,
-           coalesce(sum(amount_fen) FILTER (WHERE event = 'exit'), 0) AS amount_fen
+           coalesce(sum(amount_fen) FILTER (WHERE event IN ('entry', 'exit')), 0) AS amount_fen
     FROM lane_events
     WHERE occurred_at >= %(since)s AND occurred_at < %(until)s AND event <> 'hour_total'
     GROUP BY 1, 2, 3
 ), repeats AS (
     SELECT r.device_id, e.lot_id, date_trunc('hour', r.occurred_at, %(zone)s) AS hour_at, count(*) AS records,
-           coalesce(sum(e.amount_fen) FILTER (WHERE e.event = 'exit'), 0) AS amount_fen
+           coalesce(sum(e.amount_fen) FILTER (WHERE e.event IN ('entry', 'exit')), 0) AS amount_fen
     FROM lane_repeats r JOIN lane_events e ON e.id = r.event_id
     WHERE r.occurred_at >= %(since)s AND r.occurred_at < %(until)s AND r.reason = 'transaction_repeated'
     GROUP BY 1, 2, 3

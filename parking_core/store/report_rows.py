@@ -33,7 +33,7 @@ SELECT channel, day, records, fen, confirmed, uncertain, lost FROM days ORDER BY
 _LANES = """
 WITH days AS (
     SELECT device_id, lot_id, (occurred_at AT TIME ZONE %(zone)s)::date AS day, count(*) AS records,
-           coalesce(sum(amount_fen) FILTER (WHERE event = 'exit'), 0)::bigint AS fen
+           coalesce(sum(amount_fen) FILTER (WHERE event IN ('entry', 'exit')), 0)::bigint AS fen
     FROM lane_events
     WHERE occurred_at >= %(since)s AND occurred_at < %(until)s AND event <> 'hour_total' GROUP BY 1, 2, 3
 ), found AS (

@@ -30,7 +30,7 @@ SELECT vehicle, min(at) FROM since GROUP BY vehicle
 
 _PASSAGE = """
        event.id, event.lot_id, event.device_id, event.record_no, event.event, lane.direction, event.occurred_at,
-       CASE WHEN event.event = 'exit' AND event.amount_fen > 0 THEN event.amount_fen END,
+       CASE WHEN event.event IN ('entry', 'exit') AND event.amount_fen > 0 THEN event.amount_fen END,
        event.event = 'exit' AND EXISTS (
            SELECT FROM lane_events other
            WHERE other.device_id = event.device_id AND other.event = 'exit' AND other.vehicle <> event.vehicle

@@ -50,6 +50,17 @@ def test_a_visit_from_entry_to_clearing(town: Town) -> None:
     assert sum(line["amount_fen"] for line in lines) == 1000
 
 
+def test_money_taken_on_the_way_in_is_the_visits_money(town: Town) -> None:
+    town.enter(0, paid=1000)
+    town.follow()
+    assert town.visits() == [(CAR, "P01", "open", [], None, -1000)]
+    town.leave(2)
+    town.follow()
+    assert town.visits() == [(CAR, "P01", "closed", [], "etc", 0)]
+    assert town.balances() == {"etc_clearing": 1000, "revenue:P01": -1000}
+    assert town.differences() == []
+
+
 def test_following_again_changes_nothing(town: Town) -> None:
     for car in (CAR, OTHER):
         town.enter(0, car)
@@ -244,13 +255,14 @@ def test_a_repeated_transaction_and_a_reused_number_are_named(town: Town) -> Non
     entry = town.enter(0)
     for number, reason in ((500, "transaction_repeated"), (501, "record_no_reused")):
         town.db.execute(
-            "INSERT INTO lane_repeats (device_id, record_no, event_id, reason, occurred_at, received_at, payload, digest)"
-            " VALUES (%s, %s, %s, %s, %s, %s, '', %s)",
+            "INSERT INTO lane_repeats (device_id, record_no, event_id, reason, occurred_at, received_at, amount_fen,"
+            " payload, digest) VALUES (%s, %s, %s, %s, %s, %s, 700, '', %s)",
             (town.lanes["P01-out"], number, entry, reason, NOON, NOON, reason.encode()),
         )
     done = town.follow()
     assert (done.events, done.repeats) == (1, 2)
     assert town.differences() == [("record_no_reused", 0), ("transaction_repeated", 0)]
+    assert town.rows("SELECT detail ->> 'taken_at_lane_fen' FROM differences ORDER BY name") == [("700",), (None,)]
     assert town.rows("SELECT FROM lane_repeats WHERE processed_at IS NULL") == []
 
 

@@ -215,8 +215,9 @@ def test_the_audit_finds_what_nobody_explains(db: psycopg.Connection[Any]) -> No
     ]
 
 
-def test_the_audit_finds_money_that_was_never_booked(db: psycopg.Connection[Any]) -> None:
-    Ledger(db).put("exit", NOON, amount_fen=900, terminal_no="T", terminal_serial="1")
+@pytest.mark.parametrize("event", ["entry", "exit"])
+def test_the_audit_finds_money_that_was_never_booked(db: psycopg.Connection[Any], event: str) -> None:
+    Ledger(db).put(event, NOON, amount_fen=900, terminal_no="T", terminal_serial="1")
     (line,) = [line for line in audit_money(db, ZONE).lines if line.subject == "not booked: lane_events"]
     assert (line.items, line.unexplained_fen) == (1, 900)
 

@@ -66,6 +66,13 @@ def test_what_was_read_is_checked_too(changed: dict[str, Any], checks: list[Chec
     assert list(failed_checks(an_event(**changed), a_lane(), QUIET)) == checks
 
 
+def test_a_late_tac_must_look_like_one() -> None:
+    late = {"kind": LaneEventKind.COMPLETION, "plate": None, "plate_color": None}
+    assert failed_checks(an_event(**late, etc={"tac": "0A1B2C3D"}), a_lane(), QUIET) == ()
+    for tac in ("224", "0A1B2C3G", None):
+        assert failed_checks(an_event(**late, etc={"tac": tac}), a_lane(), QUIET) == (Check.TAC_FORM,), tac
+
+
 def test_the_site_the_way_and_the_limit_are_the_lanes() -> None:
     assert failed_checks(an_event(), a_lane(active=False), QUIET) == (Check.SITE_INACTIVE,)
     assert failed_checks(an_event(), a_lane(amount_limit_fen=999), QUIET) == (Check.AMOUNT_RANGE,)

@@ -89,6 +89,15 @@ def test_what_cannot_be_used_is_said_in_a_sentence(fields: dict[str, Any], reaso
     assert rejection.payload == message.payload
 
 
+def test_numbers_and_codes_may_come_without_quotes() -> None:
+    quoted = {"terminal_no": "21320101", "terminal_serial": "17", "card_type": "23", "card_network": "3201"}
+    plain = {name: int(text) for name, text in quoted.items()} | {"algorithm": 1, "obu_id": None}
+    etc = a_report(etc=plain).event.etc
+    assert etc is not None
+    assert {name: getattr(etc, name) for name in quoted} == quoted
+    assert (etc.algorithm, etc.obu_id, etc.tac) == ("1", None, "0A1B2C3D")
+
+
 def test_colours_are_read_by_the_list_of_the_lane() -> None:
     plate = {"text": "苏B12345", "color": 1}
     assert a_report(a_lane(), plate=plate).event.plate_color == "yellow"

@@ -227,12 +227,19 @@ def test_every_check_is_decided() -> None:
         (EtcPart(amount_fen=None), {}),
         (EtcPart(amount_fen=0), {}),
         (EtcPart(amount_fen=-5), {}),
-        (EtcPart(amount_fen=5), {"kind": LaneEventKind.ENTRY}),
+        (EtcPart(amount_fen=5), {"kind": LaneEventKind.FEE_REQUEST}),
         (EtcPart(amount_fen=5), {"kind": LaneEventKind.COMPLETION}),
     ],
 )
-def test_only_an_exit_with_money_is_a_transaction(etc: EtcPart | None, other: dict[str, Any]) -> None:
+def test_only_a_passage_with_money_is_a_transaction(etc: EtcPart | None, other: dict[str, Any]) -> None:
     assert transaction_of(an_exit(etc, **other)) is None
+
+
+def test_money_taken_on_the_way_in_is_a_transaction_too() -> None:
+    paid = EtcPart(terminal_no="T1", terminal_serial="1", tac="A1B2C3D4", amount_fen=500)
+    transaction = transaction_of(an_exit(paid, kind=LaneEventKind.ENTRY))
+    assert transaction is not None
+    assert (transaction.amount_fen, transaction.state) == (500, EtcState.READY)
 
 
 def test_an_exit_with_money_is_ready_waits_or_is_held() -> None:
@@ -258,6 +265,13 @@ def test_a_completion_adds_the_tac_and_no_money() -> None:
     assert complete(after, a_reply("a1b2c3d4", None)) == (Completion.KNOWN, after)
     for other in (a_reply("FFFFFFFF"), a_reply(amount_fen=600), a_reply(None)):
         assert complete(after, other) == (Completion.DIFFERS, after)
+
+
+@pytest.mark.parametrize("tac", ["224", "A1B2C3DG", "A1B2C3D4A1"])
+def test_what_is_no_tac_completes_nothing_and_the_next_reply_does(tac: str) -> None:
+    waiting = a_transaction()
+    assert complete(waiting, a_reply(tac)) == (Completion.DIFFERS, waiting)
+    assert complete(waiting, a_reply())[0] is Completion.COMPLETED
 
 
 def test_a_doubtful_completion_holds_and_a_held_one_stays_held() -> None:

@@ -19,6 +19,7 @@ _NUMBER_MAX = 2**53 - 1  # whole numbers that every JSON writer keeps
 # PostgreSQL's text holds no NUL.
 Text = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00]*$")]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=_NUMBER_MAX)]
+Name = Text | Whole  # a number or code that some controllers write without quotes
 # A negative amount is wrong and is kept: a check flags it. A fraction of a fen is no amount at all.
 Fen = Annotated[int, msgspec.Meta(ge=-_NUMBER_MAX, le=_NUMBER_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -35,24 +36,24 @@ class PlateRecord(msgspec.Struct, gc=False):
 
 
 class EtcRecord(msgspec.Struct, gc=False):
-    """What the antenna read and did; amounts in fen."""
+    """What the antenna read and did; amounts in fen. A TAC is text always: as a number it may have lost its zeros."""
 
     obu_plate: Text | None = None
     card_plate: Text | None = None
-    obu_id: Text | None = None
-    contract_no: Text | None = None
-    card_no: Text | None = None
-    card_network: Text | None = None
-    card_type: Text | None = None
-    terminal_no: Text | None = None
-    terminal_serial: Text | None = None
+    obu_id: Name | None = None
+    contract_no: Name | None = None
+    card_no: Name | None = None
+    card_network: Name | None = None
+    card_type: Name | None = None
+    terminal_no: Name | None = None
+    terminal_serial: Name | None = None
     tac: Text | None = None
-    algorithm: Text | None = None
-    trade_type: Text | None = None
+    algorithm: Name | None = None
+    trade_type: Name | None = None
     amount_fen: Fen | None = None
     balance_before_fen: Fen | None = None
     balance_after_fen: Fen | None = None
-    status_list_version: Text | None = None
+    status_list_version: Name | None = None
     card_expires: CalendarDay | None = None  # last day
     obu_expires: CalendarDay | None = None
 
@@ -97,6 +98,11 @@ def decode_lane(payload: bytes) -> LaneRecord | Refusal:
 def amount_of_hour(record: LaneRecord) -> int | None:
     """Fen that the lane counted in an hour, under whichever name it gives them."""
     return next((fen for fen in (record.amount_fen, record.money_fen, record.money) if fen is not None), None)
+
+
+def text_of(name: str | int | None) -> str | None:
+    """A number or code as text, whichever way it was written."""
+    return str(name) if isinstance(name, int) else name
 
 
 def hour_of(record: LaneRecord, at: datetime, zone: tzinfo) -> datetime | str:
