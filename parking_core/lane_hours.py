@@ -1,4 +1,4 @@
-"""Does the ledger hold what each lane has counted, hour by hour? (pure)
+"""Does the ledger hold what each lane has counted, hour by hour? A pure comparison.
 
 A lane numbers its records without gaps and tells once an hour how many it made and how much money they name. The
 ledger's side of the same hour is every record of the lane with its time in the hour (`hour_total` itself left out,
