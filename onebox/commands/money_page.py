@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from onebox import connection
+from parking_core.lanes import UNPLATED
 from parking_core.plates import masked
 from parking_core.store import charges, journal, visit_trail
 
@@ -35,8 +36,8 @@ class VisitPage:
     def as_json(self) -> str:
         """The page as JSON; times with the offset of the zone."""
         record = {
-            "visit": {**asdict(self.trail.head), "vehicle": masked(self.trail.head.vehicle)},
-            "messages": [{**asdict(one), "vehicle": masked(one.vehicle)} for one in self.trail.messages],
+            "visit": {**asdict(self.trail.head), "vehicle": _vehicle(self.trail.head.vehicle)},
+            "messages": [{**asdict(one), "vehicle": _vehicle(one.vehicle)} for one in self.trail.messages],
             "transactions": [asdict(one) for one in self.trail.transactions],
             "charges": [asdict(one) for one in self.charges],
             "entries": [asdict(one) for one in self.entries],
@@ -60,12 +61,12 @@ class VisitPage:
 
     def _head(self) -> str:
         head = self.trail.head
-        oddities = f", {', '.join(head.reasons)}" if head.reasons else ""
+        oddities = "".join(f", {reason}" for reason in head.reasons if reason != head.state)
         return (
-            f"Visit {head.id}: {masked(head.vehicle)} in {head.lot} (operator {head.operator or 'unknown'}), "
+            f"Visit {head.id}: {_vehicle(head.vehicle)} in {head.lot} (operator {head.operator or 'unknown'}), "
             f"{head.state}{oddities}\n"
             f"entered {_moment(head.entered_at, self.zone)}, left {_moment(head.exited_at, self.zone)}, "
-            f"channel {head.channel or 'open'}"
+            f"channel {head.channel or 'none'}"
         )
 
     def _messages(self) -> list[str]:
@@ -76,7 +77,7 @@ class VisitPage:
                 str(one.record_no),
                 one.event if one.refers_to is None else f"{one.event} of {one.refers_to}",
                 one.source,
-                masked(one.vehicle),
+                _vehicle(one.vehicle),
                 "" if one.amount_fen is None else _yuan(one.amount_fen),
                 one.tac or "",
                 " ".join(one.flags),
@@ -188,6 +189,11 @@ def _width(text: str) -> int:
 def _text(line: Mapping[str, Any]) -> str:
     text = line.get("text") or {}
     return str(text.get("en") or text.get("zh") or "") if isinstance(text, dict) else str(text)
+
+
+def _vehicle(name: str) -> str:
+    """A masked plate; what names a vehicle without one is a contract or a ticket, and nobody's to read."""
+    return "unplated" if name.startswith(UNPLATED) else masked(name)
 
 
 def _minute(stamp: object) -> str:

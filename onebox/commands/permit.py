@@ -82,6 +82,8 @@ def list_permits(
     with connection.database() as db:
         found = permits.listed_permits(db, datetime.now(UTC), lot=lot or None, ended_too=ended)
     table = Table("code", "lot", "kind", "from", "until", "slots", "plates")
+    for column in table.columns:
+        column.overflow = "fold"  # a date that is cut short says nothing
     zone = _zone()
     for one in found:
         span = (at.astimezone(zone).isoformat(timespec="minutes")[:16] for at in (one.valid_from, one.valid_until))

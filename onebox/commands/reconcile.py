@@ -156,6 +156,8 @@ def _yuan(fen: int) -> str:
 def _print(table: Table) -> None:
     from rich.console import Console
 
+    for column in table.columns:
+        column.overflow = "fold"  # on a narrow terminal a figure must not be cut short
     Console().print(table)
 
 
