@@ -92,6 +92,7 @@ def prepare(stage: Stage, others: Counterparts, *, seed: int, visits: int, days:
     if days is not None:
         ends_at = begins_at + timedelta(days=days)
     month = draw_month(seed, visits, begins_at, ends_at)
+    expected = expect(month)
     lots = pilot_lots()
     seed_district(stage.database_url, lots)
     with psycopg.connect(stage.database_url, autocommit=True) as db:
@@ -105,7 +106,7 @@ def prepare(stage: Stage, others: Counterparts, *, seed: int, visits: int, days:
     stage.gateway().start()
     stage.worker(**others.environ).start()
     stage.api(port, **others.environ).start()
-    return Played(stage, others, month, expect(month), begins_at, ends_at, port)
+    return Played(stage, others, month, expected, begins_at, ends_at, port)
 
 
 def publish(played: Played, rate: float) -> tuple[float, float]:
