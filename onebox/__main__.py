@@ -7,6 +7,7 @@ import sys
 import typer
 
 from onebox.commands import (
+    arrears,
     dead_letters,
     demo,
     doctor,
@@ -37,6 +38,7 @@ _MODULES = (
     lane,  # lane list, commands, gaps, open
     reconcile,
     money,  # money show, refund, write-off, release, reject, bad-debt, trial-balance
+    arrears,
 )
 
 

@@ -17,9 +17,9 @@ from parking_core.flows import chase_payments
 from parking_core.flows.close_month import close_month, month_of, set_revenue_share
 from parking_core.flows.follow_lanes import Desk, give_up_stays
 from parking_core.flows.grant_permits import grant_permit
-from parking_core.flows.offer_payment import Offer, offer_all
 from parking_core.flows.pack_transactions import pack_ready
 from parking_core.flows.reconcile import audit_money, reconcile_bills, reconcile_hours
+from parking_core.flows.recover_arrears import offer_arrears
 from parking_core.flows.report_month import report_month
 from parking_core.flows.seed_district import seed_district
 from parking_core.flows.seed_tariffs import seed_tariffs
@@ -127,18 +127,21 @@ def pay(played: Played) -> int:
         for visit, vehicle, exited_at in played.stage.query("SELECT id, vehicle, exited_at FROM visits")
     }
     visits = {visit.number: visit for visit in played.month.visits}
-    offers = [
-        Offer(visit_id=by_key[visits[number].vehicle.plate, visits[number].exited_at], device_id=None, amount_fen=fen)
+    wanted = {
+        by_key[visits[number].vehicle.plate, visits[number].exited_at]: fen
         for number, fen in played.expected.to_pay.items()
-    ]
+    }
     with played.db() as db:
-        tokens = offer_all(db, offers, datetime.now(UTC))
+        offered = offer_arrears(db, datetime.now(UTC), age=timedelta())
+    links = {one.owing.visit_id: one for one in offered if one.owing.visit_id in wanted}
+    assert {visit: one.owing.owed_fen for visit, one in links.items()} == wanted
+    tokens = [one.pay_path.removeprefix("/v1/payments/") for one in links.values()]
     refused = played.others.pay(f"http://127.0.0.1:{played.api_port}", tokens)
     assert not refused
     paid = "SELECT count(*) FROM payments"
-    until(lambda: played.stage.query(paid)[0][0] >= len(offers), 120, "payments that nobody books")
+    until(lambda: played.stage.query(paid)[0][0] >= len(tokens), 120, "payments that nobody books")
     until(lambda: not played.waiting(), 60, "notices wait for ever")
-    return len(offers)
+    return len(tokens)
 
 
 def clear(played: Played) -> None:
