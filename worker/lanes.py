@@ -1,6 +1,6 @@
 """Lanes: records followed as soon as they come, and what has to be looked at every minute.
 
-lanes    on notify, 1 s at the latest   lane_events ─► batches of 400 ─► visits, charges, journal, answers
+lanes    on notify, 1 s at the latest   lane_events ─► questions first, batches of 400 ─► visits, charges, journal, answers
          every second                   open visits ─► lane_counts, beside what sensors say (Redis)
 duties   every minute                   numbers of lanes ─► gaps; stays that are too long ─► given up;
                                         holds that expire
@@ -18,7 +18,7 @@ from psycopg.errors import DeadlockDetected, SerializationFailure
 from redis.exceptions import RedisError
 
 from parking_core.flows.count_lanes import count_lanes
-from parking_core.flows.follow_lanes import Desk, follow_lanes, give_up_stays
+from parking_core.flows.follow_lanes import Desk, follow_lanes, follow_questions, give_up_stays
 from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
 from parking_core.store import lane_work
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BATCH: Final = 400  # records a transaction: more gain little and let a lane that asks wait longer
+QUESTIONS: Final = 100  # of lanes, answered before the next batch
 _WAIT_S: Final = 1.0  # a record whose notification was lost is followed within this
 _COUNT_S: Final = 1.0
 _MOST_COUNTED: Final = 100_000  # records of a backlog; behind that it is "at least"
@@ -74,12 +75,10 @@ class Lanes:
             lane_work.listen(self._connection)  # before the first look, so that no call is missed
             self._listens = True
         begins = time.monotonic()
+        self._count(follow_questions(self._connection, self._desk, datetime.now(UTC), QUESTIONS), begins)
+        begins = time.monotonic()
         followed = follow_lanes(self._connection, self._desk, datetime.now(UTC), BATCH)
-        if followed.events:
-            metrics.LANE_BATCH_SECONDS.observe(time.monotonic() - begins)
-            metrics.LANE_EVENTS.inc(followed.events)
-            metrics.LANE_SET_ASIDE.inc(followed.set_aside)
-            metrics.FEE_ANSWERS.inc(followed.answers)
+        self._count(followed, begins)
         if begins >= self._backlog_again_at:
             self._backlog_again_at = begins + _BACKLOG_S
             waiting, since = lane_work.backlog(self._connection, _MOST_COUNTED)
@@ -87,6 +86,14 @@ class Lanes:
             age = 0.0 if since is None else (datetime.now(UTC) - since).total_seconds()
             metrics.LANE_BACKLOG_AGE.set(max(0.0, age))
         return followed
+
+    def _count(self, followed: Followed, begins: float) -> None:
+        if not followed.events:
+            return
+        metrics.LANE_BATCH_SECONDS.observe(time.monotonic() - begins)
+        metrics.LANE_EVENTS.inc(followed.events)
+        metrics.LANE_SET_ASIDE.inc(followed.set_aside)
+        metrics.FEE_ANSWERS.inc(followed.answers)
 
     async def _sensors(self) -> dict[int, int]:
         """Occupied spaces by lot; of none while Redis is away."""

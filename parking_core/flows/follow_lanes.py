@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import structlog
 
+from parking_core.commands import POLICIES, CommandKind
 from parking_core.errors import ParkingError
 from parking_core.flows.answer_fee_requests import answer_fee_requests
 from parking_core.flows.charge_visits import charge_visits, review_visits
@@ -96,21 +97,44 @@ def follow_lanes(connection: Connection[Any], desk: Desk, now: datetime, limit: 
     """
     size = limit
     while True:
+        taken: list[LaneEvent] = []
         try:
             with connection.transaction():
-                return _batch(connection, desk, now, size, with_repeats=size == limit)
+                taken += lane_events.take_waiting(connection, size)
+                repeats = lane_events.take_waiting_repeats(connection, size) if size == limit else []
+                return _batch(connection, desk, now, (taken, repeats), size)
         except _BAD_INPUT as error:
             if size == 1:
                 if lane_amendments.set_aside_since(connection, now - timedelta(hours=1)) >= _MOST_SET_ASIDE:
                     raise
-                return _set_oldest_aside(connection, desk, error)
+                return _set_aside(connection, desk, taken, error)
             size //= 2
             log.warning("a lane record cannot be processed", error=_named(error), tried=size)
 
 
-def _batch(connection: Connection[Any], desk: Desk, now: datetime, limit: int, *, with_repeats: bool) -> Followed:
-    events = lane_events.take_waiting(connection, limit)
-    repeats = lane_events.take_waiting_repeats(connection, limit) if with_repeats else []
+def follow_questions(connection: Connection[Any], desk: Desk, now: datetime, limit: int) -> Followed:
+    """Follows, ahead of all others, what lanes wait for: questions, and what waits of the vehicles they are about.
+
+    A lane that comes back with the records of a day must not make another one's driver wait. At most `limit` questions.
+    A question that cannot be processed is left to `follow_lanes`, which sets it aside in its turn.
+    """
+    try:
+        with connection.transaction():
+            asking = lane_events.take_asking(connection, now - POLICIES[CommandKind.FEE_ANSWER].deadline, limit)
+            return _batch(connection, desk, now, (asking, []), limit)
+    except _BAD_INPUT as error:
+        log.warning("a lane's question has to wait its turn", error=_named(error))
+        return Followed()
+
+
+def _batch(
+    connection: Connection[Any],
+    desk: Desk,
+    now: datetime,
+    taken: tuple[Sequence[LaneEvent], Sequence[LaneRepeat]],
+    limit: int,
+) -> Followed:
+    events, repeats = taken
     if not events and not repeats:
         return Followed()
     lane_work.take_turn(connection)
@@ -202,10 +226,12 @@ def take_back(connection: Connection[Any], event_ids: Sequence[int]) -> list[int
     return taken
 
 
-def _set_oldest_aside(connection: Connection[Any], desk: Desk, error: Exception) -> Followed:
-    """The oldest record that waits is the one that failed alone: out of the way, with a name and in the log."""
+def _set_aside(connection: Connection[Any], desk: Desk, events: Sequence[LaneEvent], error: Exception) -> Followed:
+    """The record that failed alone: out of the way, with a name and in the log.
+
+    It need not be the oldest that waits by now: a gateway may have committed one with a smaller id since.
+    """
     with connection.transaction():
-        events = lane_events.take_waiting(connection, 1)
         for event in events:
             log.error("lane record set aside", event_id=event.id, device_id=event.device_id, error=_named(error))
             lane_amendments.set_aside(connection, event.id, _named(error))

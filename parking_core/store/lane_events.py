@@ -103,7 +103,18 @@ _EVENT: Final = (
     f" vehicle_class, hour_at, hour_records, hour_amount_fen, flags, {', '.join(_ETC)}"
 )
 
+_MOST_OF_ASKING = 2000  # records followed ahead of the others in one transaction
+
 _TAKE_WAITING = f"SELECT {_EVENT} FROM lane_events WHERE processed_at IS NULL ORDER BY id LIMIT %s FOR UPDATE"  # noqa: S608  # constants of this module only
+
+# A question is answered after everything else that is known of its vehicle: its entry may wait in the same backlog.
+_TAKE_ASKING = f"""
+SELECT {_EVENT} FROM lane_events
+WHERE processed_at IS NULL AND vehicle IN (
+    SELECT vehicle FROM lane_events
+    WHERE processed_at IS NULL AND event = 'fee_request' AND received_at > %s ORDER BY id LIMIT %s)
+ORDER BY id LIMIT {_MOST_OF_ASKING} FOR UPDATE
+"""  # noqa: S608  # constants of this module only
 
 _MARK_PROCESSED = "UPDATE lane_events SET processed_at = clock_timestamp() WHERE id = ANY(%s)"
 
@@ -182,6 +193,11 @@ async def enter(connection: AsyncConnection[Any], reports: Sequence[LaneReport])
 def take_waiting(connection: Connection[Any], limit: int) -> list[LaneEvent]:
     """Events that nobody has followed yet, oldest first, locked until the transaction ends."""
     return [_event(row) for row in connection.execute(_TAKE_WAITING, (limit,)).fetchall()]
+
+
+def take_asking(connection: Connection[Any], since: datetime, limit: int) -> list[LaneEvent]:
+    """What nobody has followed yet of vehicles that lanes have asked about since then, oldest first, locked likewise."""
+    return [_event(row) for row in connection.execute(_TAKE_ASKING, (since, limit)).fetchall()]
 
 
 def mark_processed(connection: Connection[Any], event_ids: Iterable[int]) -> None:

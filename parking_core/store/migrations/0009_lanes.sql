@@ -66,6 +66,7 @@ CREATE TABLE lane_events (
 );
 CREATE UNIQUE INDEX lane_events_transaction ON lane_events (terminal_no, terminal_serial)
     WHERE terminal_no IS NOT NULL AND terminal_serial IS NOT NULL AND event IN ('entry', 'exit');
+CREATE INDEX lane_events_asking ON lane_events (id) WHERE processed_at IS NULL AND event = 'fee_request';
 CREATE INDEX lane_events_waiting ON lane_events (id) WHERE processed_at IS NULL;
 CREATE INDEX lane_events_vehicle ON lane_events (vehicle, occurred_at);
 CREATE INDEX lane_events_lane_time ON lane_events (device_id, occurred_at);

@@ -88,6 +88,7 @@ lane_events = Table(
     ),
     Index("lane_events_unmasked", "received_at", postgresql_where=text("(masked_at IS NULL)")),
     Index("lane_events_vehicle", "vehicle", "occurred_at"),
+    Index("lane_events_asking", "id", postgresql_where=text("processed_at IS NULL AND event = 'fee_request'")),
     Index("lane_events_waiting", "id", postgresql_where=text("(processed_at IS NULL)")),
 )
 
