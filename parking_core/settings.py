@@ -144,6 +144,7 @@ class Settings:
     time_zone: str = "Asia/Shanghai"  # opening hours and on-street windows are local time
     clearing_url: str = ""  # tcp://host:port of the ETC clearing centre; empty: transactions wait as ready
     clearing_sender: str = "00000000000000B1"  # our number at the centre, 16 hexadecimal digits
+    clearing_package_s: int = 300  # a package that is not full leaves when its oldest transaction has waited so long
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
     plate_retention_days: int = 180  # plates, cards and OBUs of what is older and settled are masked
     acquirer: AcquirerSettings = AcquirerSettings()
@@ -174,6 +175,7 @@ class Settings:
             time_zone=_time_zone(environ.get("PARKING_TIME_ZONE") or cls.time_zone),
             clearing_url=clearing_url(environ.get("PARKING_CLEARING_URL") or ""),
             clearing_sender=_clearing_sender(environ.get("PARKING_CLEARING_SENDER") or cls.clearing_sender),
+            clearing_package_s=_whole_number(environ, "PARKING_CLEARING_PACKAGE_S", cls.clearing_package_s),
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
             plate_retention_days=_whole_number(environ, "PARKING_PLATE_RETENTION_DAYS", cls.plate_retention_days),
             acquirer=AcquirerSettings.from_environ(environ),

@@ -56,17 +56,19 @@ class CentreBooks:
     results_of_platform: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # result → responses of it
     paid: dict[tuple[str, str], int] = field(default_factory=dict)  # transaction → fen
     lost: dict[tuple[str, str], int] = field(default_factory=dict)  # bad debts
-    open_disputes: dict[tuple[int, int], date] = field(default_factory=dict)  # (package, TransId) → day of the dispute
+    open_disputes: dict[tuple[int, int], int] = field(
+        default_factory=dict
+    )  # (package, TransId) → `days` at the dispute
     listed: dict[tuple[str, str], int] = field(default_factory=dict)  # status list as it is now
     version: str | None = None
     cards: list[str] = field(default_factory=list)  # seen
+    days: int = 0  # that have ended
     _packages: dict[int, _Package] = field(default_factory=dict)
     _taken: set[tuple[str, str]] = field(default_factory=set)
     _of_day: dict[date, list[int]] = field(default_factory=lambda: defaultdict(list))
     _files_of_day: dict[date, list[tuple[str, int, int]]] = field(default_factory=lambda: defaultdict(list))
     _unpublished: set[date] = field(default_factory=set)  # days whose total has changed
     _numbers: Iterator[int] = field(init=False)
-    _lists: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(self.first_number)
@@ -85,10 +87,19 @@ class CentreBooks:
             self.refusals.append(f"{number}: {error}")
             self.verdicts[number] = error.result
             return error.result
-        self.verdicts[number] = self._injected(number)
-        if self.verdicts[number] == 1:
-            self._take(number, day, sent)
+        self.remember(number, self._injected(number), day, sent)
         return self.verdicts[number]
+
+    def remember(self, number: int, result: int, day: date, sent: list[Sent]) -> None:
+        """A package that was judged so."""
+        self.verdicts[number] = result
+        if result == 1:
+            self._take(number, day, sent)
+
+    def package(self, number: int) -> tuple[date, list[Sent]] | None:
+        """ClearTargetDate and transactions of a package that was taken; None: it was not."""
+        known = self._packages.get(number)
+        return None if known is None else (known.day, known.sent)
 
     def _injected(self, number: int) -> int:
         drawn = self._random("refused", number).random()
@@ -109,7 +120,7 @@ class CentreBooks:
                 self.paid[one.key] = one.fen
             self._taken.add(one.key)
         self._packages[number] = _Package(day, sent, disputed)
-        self.open_disputes |= {(number, trans_id): self.today for trans_id in disputed}
+        self.open_disputes |= {(number, trans_id): self.days for trans_id in disputed}
         self._of_day[day].append(number)
         self._unpublished.add(day)
         self.cards += [one.card for one in sent[:2]]
@@ -119,18 +130,23 @@ class CentreBooks:
         known, number = self._packages[package], self.number()
         return number, wire.bookkeeping(number, package, known.sent, known.disputed)
 
-    def end_day(self) -> list[tuple[int, bytes]]:
-        """The day ends: old disputes are decided, and totals given of every day that has changed."""
-        self.today += timedelta(days=1)
+    def end_day(self, date_now: date | None = None) -> list[tuple[int, bytes]]:
+        """The day ends: old disputes are decided, and totals given of every day that has changed.
+
+        `date_now`: the centre keeps to the calendar, however short its days are, and gives totals of dates that are over.
+        """
+        self.today = date_now or self.today + timedelta(days=1)
+        self.days += 1
         messages = []
-        due = [key for key, day in self.open_disputes.items() if self.today - day >= timedelta(_DECIDED_AFTER)]
+        due = [key for key, then in self.open_disputes.items() if self.days - then >= _DECIDED_AFTER]
         if due:
             messages.append(self._decide(due))
-        for day in sorted(self._unpublished):
+        over = [day for day in sorted(self._unpublished) if date_now is None or day < date_now]
+        for day in over:
             number = self.number()
             files = [file for file, _, _ in self._files_of_day[day]]
             messages.append((number, wire.totals(number, day, self.total(day), self._of_day[day], files)))
-        self._unpublished.clear()
+        self._unpublished.difference_update(over)
         return messages
 
     def _decide(self, due: list[tuple[int, int]]) -> tuple[int, bytes]:
@@ -147,7 +163,7 @@ class CentreBooks:
                 self.paid[one.key] = one.fen
                 count, fen = count + 1, fen + one.fen
             del self.open_disputes[package, trans_id]
-        number, file = self.number(), f"{self.today:%Y%m%d}1"
+        number, file = self.number(), f"{self.today:%Y%m%d}{len(self._files_of_day[self.today]) + 1}"
         self._files_of_day[self.today].append((file, count, fen))
         self._unpublished.add(self.today)
         return number, wire.decisions(number, file, decided)
@@ -171,7 +187,7 @@ class CentreBooks:
                 self.listed.pop(key, None)
             else:
                 self.listed[key] = reason
-        self.version = f"{self.today:%Y%m%d}{next(self._lists):04}"
+        self.version = self._next_version()
         if base is None:
             return self.full_list(at)
         number = self.number()
@@ -181,14 +197,20 @@ class CentreBooks:
     def full_list(self, at: datetime) -> tuple[int, bytes]:
         """All that is listed now, under the version of now."""
         if self.version is None:
-            self.version = f"{self.today:%Y%m%d}{next(self._lists):04}"
+            self.version = self._next_version()
         number = self.number()
         entries = [(kind, one, reason) for (kind, one), reason in self.listed.items()]
         return number, wire.status_list(number, self.version, None, at, entries)
 
+    def _next_version(self) -> str:
+        """The date and a number of it, so that versions sort by time."""
+        today = f"{self.today:%Y%m%d}"
+        before = int(self.version[8:]) if self.version is not None and self.version.startswith(today) else 0
+        return f"{today}{before + 1:05}"
+
     def random_changes(self) -> dict[tuple[str, str], int | None]:
         """An increment of the day: a few cards that were seen are listed, a few taken off."""
-        draws = self._random("status", self.today.toordinal())
+        draws = self._random("status", self.days)
         changes: dict[tuple[str, str], int | None] = {
             ("card", card): draws.randint(1, 7)
             for card in draws.sample(sorted(set(self.cards)), min(3, len(set(self.cards))))

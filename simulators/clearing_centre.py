@@ -4,6 +4,7 @@
                     └── transport reply to ours ─► off the outbox
     outbox ─► pump ─► connection        until taken; some twice, some out of order, some late
     days   ─► end_day ─► outbox         dispute decisions, totals, status lists
+    books and outbox ─► memory          a centre that is started again goes on where it was
 
 `python -m simulators clearing-centre` runs one; its books are JSON on a second port.
 """
@@ -19,13 +20,14 @@ import signal
 import sys
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from simulators import clearing_wire as wire
 from simulators.clearing_books import CentreBooks, Habits
+from simulators.clearing_memory import CentreMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,6 +53,9 @@ class ClearingCentre:
 
     habits: Habits = field(default_factory=Habits)
     day_s: float | None = None  # seconds a day; None: days end when `end_day` is called
+    _: KW_ONLY
+    calendar: bool = False  # short days bear the date of now, as packages do; else each day has the next date
+    memory: CentreMemory = field(default_factory=CentreMemory)
     books: CentreBooks = field(init=False)
     resends: int = 0  # packages that came again
     _outbox: OrderedDict[int, _Waiting] = field(default_factory=OrderedDict)
@@ -67,6 +72,8 @@ class ClearingCentre:
         first = 8 * 10**18 + int(time.time()) * 10**6  # a centre that is started again does not use numbers again
         self.books = CentreBooks(self.habits, datetime.now(_ZONE).date(), first)
         self._draws = random.Random(self.habits.seed)
+        for entry in self.memory.read():
+            self._remember(entry)
 
     async def start(self, port: int = 0, truth_port: int | None = None) -> int:
         """Listens on the loopback; gives the port. With `truth_port` the books are JSON there."""
@@ -87,6 +94,7 @@ class ClearingCentre:
             task.cancel()
         self.drop_connections()  # ends the handlers
         await asyncio.gather(*self._tasks, *self._handlers, return_exceptions=True)
+        self.memory.close()
 
     def drop_connections(self) -> None:
         """Cuts every connection, in the middle of whatever was on it."""
@@ -96,10 +104,13 @@ class ClearingCentre:
 
     def end_day(self) -> None:
         """The centre's day ends."""
-        self.send(self.books.end_day())
+        today = datetime.now(_ZONE).date() if self.calendar else None
+        self.memory.note(day_ends=today and today.isoformat())
+        self.send(self.books.end_day(today))
 
     def publish(self, changes: dict[tuple[str, str], int | None]) -> None:
         """Gives out a status list: an increment, the first time a full one."""
+        self.memory.note(changes=[[*key, reason] for key, reason in changes.items()])
         self.send([self.books.publish(changes, datetime.now(_ZONE))])
 
     def send(self, messages: Iterable[tuple[int, bytes]], after_s: float = 0.0) -> None:
@@ -107,6 +118,7 @@ class ClearingCentre:
         now = time.monotonic() + after_s
         for number, message in messages:
             times = 2 if self._draws.random() < self.habits.repeated else 1
+            self.memory.note(send=number, message=message.decode(), times=times)
             self._outbox[number] = _Waiting(message, now, times)
             self._sent.add(number)
         self._wake.set()
@@ -153,6 +165,7 @@ class ClearingCentre:
         elif message_class == "6":
             self.books.results_of_platform[int(root.findtext("Body/Result", "0"))] += 1
         elif (message_class, message_type) == ("1", "9"):
+            self.memory.note(full=True)
             self.send([self.books.full_list(datetime.now(_ZONE))])
         if not lost:
             writer.write(b"%020d1" % number)
@@ -162,6 +175,8 @@ class ClearingCentre:
         first = number not in self.books.verdicts
         result = self.books.judge(number, message)
         self.resends += not first
+        if first:
+            self._note_package(number, result)
         drawn = self._draws.random() if first else 1.0
         lost = drawn < self.habits.lost_replies
         if drawn >= self.habits.lost_replies + self.habits.lost_responses:
@@ -171,17 +186,52 @@ class ClearingCentre:
             self.send([self.books.bookkeeping(number)], self.habits.bookkeeping_s)
         return lost
 
+    def _note_package(self, number: int, result: int) -> None:
+        known = self.books.package(number)
+        day, sent = known or (None, None)
+        self.memory.note(
+            package=number,
+            result=result,
+            day=day and day.isoformat(),
+            sent=sent and [[*one.key, one.fen, one.card] for one in sent],
+        )
+
+    def _remember(self, entry: dict[str, Any]) -> None:
+        """Lives through a line of the journal; messages that come of it stand in lines of their own."""
+        match entry:
+            case {"package": number, "result": result, "sent": None}:
+                self.books.verdicts[number] = result
+            case {"package": number, "result": result, "day": day, "sent": sent}:
+                known = [wire.Sent((terminal, serial), fen, card) for terminal, serial, fen, card in sent]
+                self.books.remember(number, result, date.fromisoformat(day), known)
+            case {"day_ends": today}:
+                self.books.end_day(today and date.fromisoformat(today))
+            case {"changes": changes}:
+                listed = {(kind, number): reason for kind, number, reason in changes}
+                self.books.publish(listed, datetime.now(_ZONE))
+            case {"full": True}:
+                self.books.full_list(datetime.now(_ZONE))
+            case {"send": number, "message": message, "times": times}:
+                self._outbox[number] = _Waiting(message.encode(), 0.0, times)
+                self._sent.add(number)
+            case {"taken": number} if number in self._outbox:
+                self._take_off(number)
+
+    def _take_off(self, number: int) -> None:
+        self._outbox[number].times -= 1
+        if self._outbox[number].times <= 0:
+            del self._outbox[number]
+
     def _taken(self, number: int, *, taken: bool) -> None:
         waiting = self._outbox.get(number)
         if waiting is None:
             return
         self._on_their_way.discard(number)
-        waiting.times -= taken
+        if taken:
+            self.memory.note(taken=number)
+            self._take_off(number)
         waiting.due_at = time.monotonic()
-        if waiting.times <= 0:
-            del self._outbox[number]
-        else:
-            self._wake.set()
+        self._wake.set()
 
     async def _pump(self) -> None:
         while True:
@@ -197,8 +247,9 @@ class ClearingCentre:
                     writer.write(wire.frame(number, waiting.message))
                 with contextlib.suppress(OSError):
                     await writer.drain()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 0.05)
+            with contextlib.suppress(TimeoutError):  # not wait_for, which loses a cancellation that meets its event
+                async with asyncio.timeout(0.05):
+                    await self._wake.wait()
 
     def _shuffled(self, numbers: list[int]) -> list[int]:
         for position in range(len(numbers) - 1, 0, -1):

@@ -66,6 +66,8 @@ class Figures:
     messages: float = 0.0
     messages_a_second: float = 0.0
     dead_letters: int = 0
+    payments_booked: int = 0  # by phone, since the worker began
+    packages_booked: int = 0  # by the clearing centre, since the worker began
     api_answers: bool = False
     visible_s: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_PROBES))
     invisible: int = 0  # probes whose change did not show in time
@@ -84,13 +86,15 @@ class Observer:
     Args:
         api_url: `http://host:port`.
         metrics_urls: `/metrics` of each gateway.
+        worker_url: `/metrics` of the worker; None: nobody looks at its figures.
     """
 
-    def __init__(self, api_url: str, metrics_urls: Iterable[str]) -> None:
+    def __init__(self, api_url: str, metrics_urls: Iterable[str], worker_url: str | None = None) -> None:
         self.figures = Figures()
         self._api = HttpConnection(api_url)
         self._probe = HttpConnection(api_url)
         self._gateways = [HttpConnection(url.removesuffix("/metrics")) for url in metrics_urls]
+        self._worker = None if worker_url is None else HttpConnection(worker_url.removesuffix("/metrics"))
         self._measured_at: float | None = None
         self._candidate: asyncio.Queue[tuple[str, _Change, float]] = asyncio.Queue(maxsize=1)
         self._probing = False
@@ -103,6 +107,7 @@ class Observer:
         except (OSError, msgspec.DecodeError):
             self.figures.api_answers = False
         await self._look_at_gateways()
+        await self._look_at_worker()
         return self.figures
 
     def notice(self, message: Message) -> None:
@@ -131,6 +136,8 @@ class Observer:
         """Closes the connections."""
         for connection in (self._api, self._probe, *self._gateways):
             await connection.close()
+        if self._worker is not None:
+            await self._worker.close()
 
     async def _until_visible(self, lot: str, change: _Change, published: float) -> None:
         wanted = "occupied" if change.occupied else "free"
@@ -183,8 +190,20 @@ class Observer:
         self._measured_at = now
         figures.messages, figures.dead_letters = messages, int(dead_letters)
 
+    async def _look_at_worker(self) -> None:
+        if self._worker is None:
+            return
+        try:
+            _, body = await self._worker.get("/metrics")
+        except OSError:
+            return  # it is being restarted
+        notices, messages = b"parking_worker_payment_notices_total", b"parking_worker_clearing_messages_total"
+        self.figures.payments_booked = int(metric_sum(body, notices, b'result="booked"'))
+        self.figures.packages_booked = int(metric_sum(body, messages, b'kind="Bookkeeping",result="1"'))
 
-def metric_sum(exposition: bytes, name: bytes) -> float:
-    """Sum over all labels of one metric in Prometheus text."""
-    found = (line for line in exposition.splitlines() if line.startswith((name + b" ", name + b"{")))
+
+def metric_sum(exposition: bytes, name: bytes, labels: bytes = b"") -> float:
+    """Sum over one metric in Prometheus text: of all labels, or of those that hold `labels`."""
+    lines = (line for line in exposition.splitlines() if line.startswith((name + b" ", name + b"{")))
+    found = (line for line in lines if labels in line)
     return sum(float(line.rsplit(b" ", 1)[1]) for line in found)

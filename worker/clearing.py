@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -69,6 +69,7 @@ class Clearing:
         self._url = settings.clearing_url
         self._parties = Parties(sender=settings.clearing_sender)
         self._zone = ZoneInfo(settings.time_zone)
+        self._longest_wait = timedelta(seconds=settings.clearing_package_s)
         self._connect = connect
         self._pauses = Pauses()
         self._stop = stop
@@ -139,9 +140,8 @@ class Clearing:
 
     async def _send_due(self, session: _Session) -> bool:
         """Packs what is ready and sends what is due; gives whether there was any."""
-        now = datetime.now(UTC)
         connection = session.connection
-        made = await in_thread(lambda: pack_ready(connection, now, zone=self._zone, parties=self._parties))
+        made = await in_thread(lambda: self._pack(connection))
         due = await in_thread(lambda: take_due_packages(connection, datetime.now(UTC)))
         for package in due:
             await session.send(package.number, package.message)
@@ -150,6 +150,10 @@ class Clearing:
         if due:
             metrics.PACKAGES_SENT.inc(len(due))
         return bool(due)
+
+    def _pack(self, connection: Connection) -> list[int]:
+        now = datetime.now(UTC)
+        return pack_ready(connection, now, zone=self._zone, parties=self._parties, longest_wait=self._longest_wait)
 
     async def _take(self, session: _Session, batch: Sequence[Arrived]) -> None:
         frames = [one for one in batch if isinstance(one, Frame)]

@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from onebox import connection, lifecycle
-from onebox.acquirer import AcquirerKeys, simulated_environment
+from onebox import connection, counterparts, lifecycle
 from onebox.commands.instance import starting_bar
 from onebox.home import Home
 from onebox.instance import Instance, Plan
@@ -34,6 +33,8 @@ _LOOK_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0  # without a terminal
 _MS = 1000
 _FEN = 100  # of a yuan
+# The pilot lots have a car every few minutes; here one passes a lane every second, and every fourth pays by phone.
+_CARS_A_MINUTE, _BY_CARD, _BY_PHONE = 60.0, 0.70, 0.25
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +55,7 @@ def demo(
 ) -> None:
     """Everything at once: services, a district of 500 lots and 21,000 spaces, gateway, API, worker, sensors, drivers.
 
+    Lanes of the ETC lots too, with those whom their money goes through: an acquirer of QR payments and a clearing centre.
     Ctrl-C stops all that this command started. A platform that was already up is used and stays up.
 
     Examples:
@@ -72,10 +74,10 @@ def demo(
     started = False
     with _termination_interrupts():
         try:
-            # A platform that is up stays as it is: with the acquirer that it has, or without one.
-            simulated = {} if _is_up(home) else simulated_environment(home, os.environ)
+            # A platform that is up stays as it is: with the acquirer and the clearing centre that it has, or without.
+            simulated = {} if _is_up(home) else counterparts.simulated_environment(home, os.environ)
             instance, started = _start(home, port, {**os.environ, **simulated})
-            wishes = _Wishes(speed, seconds, scenario, chosen, began, simulated.get("PARKING_ACQUIRER_URL"))
+            wishes = _Wishes(speed, seconds, scenario, chosen, began, simulated)
             _live(home, instance, console, wishes)
         except KeyboardInterrupt:  # before the live view, which ends in order, has begun
             console.print("Interrupted.")
@@ -92,7 +94,7 @@ class _Wishes:
     scenario_name: str
     scenario: Any
     began: float  # when the command was given
-    acquirer_url: str | None  # of the simulated acquirer; None: the platform has its own, or none
+    simulated: dict[str, str]  # addresses of those whom the demo starts to settle with; others the platform has itself
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
     from onebox.commands.seed import load  # same
     from simulators.district import generate_district  # same
     from simulators.drivers import DriverCounts  # same
-    from simulators.lanes import LaneTraffic  # same
+    from simulators.lanes import LaneTraffic, Traffic  # same
     from simulators.observer import Observer  # same
     from simulators.phones import PhoneCounts, phone_payer  # same
     from simulators.sensors import Fleet  # same
@@ -155,36 +157,19 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
     _print_addresses(console, api_url, instance)
 
     async def run() -> None:
-        paying = asyncio.create_task(_take_payments(home, api_url, wishes.acquirer_url), name="acquirer")
         gateways = [url for name, url in instance.metrics_urls.items() if name != "worker"]
-        observer = Observer(api_url, gateways)
+        observer = Observer(api_url, gateways, instance.metrics_urls.get("worker"))
         fleet = Fleet(district, wishes.scenario, time.time_ns() // 1000, wishes.speed)
         simulation = Simulation(fleet, settings.mqtt_url, "demo", observer.notice)
+        traffic = Traffic(cars_a_minute=_CARS_A_MINUTE, etc=_BY_CARD, phone=_BY_PHONE)
         payer = phone_payer(api_url, PhoneCounts())
-        lanes = LaneTraffic(district.lots, settings.mqtt_url, home.root / "simulated-lanes", payer=payer)
+        folder = home.root / "simulated-lanes"
+        lanes = LaneTraffic(district.lots, settings.mqtt_url, folder, traffic=traffic, payer=payer)
         show = _Show(console, wishes, simulation, lanes, observer, DriverCounts())
-        try:
+        async with counterparts.serve(home, api_url, wishes.simulated):
             await _run_together(show, district, api_url)
-        finally:
-            paying.cancel()
-            await asyncio.gather(paying, return_exceptions=True)
 
     uvloop.run(run())
-
-
-async def _take_payments(home: Home, api_url: str, url: str | None) -> None:
-    """The simulated acquirer, which tells of payments as unreliably as real ones."""
-    from simulators import acquirer  # other commands start faster
-    from simulators.acquirer_callbacks import Faults  # same
-
-    if url is None:
-        return
-    keys = AcquirerKeys.of(home)
-    faults = Faults(lose=0.05, repeat=0.1, reorder=0.1, delay_s=0.5)
-    business = acquirer.build(
-        f"{api_url}/v1/payments/notices/acq", keys.private("simulated"), keys.public("platform"), faults=faults
-    )
-    await acquirer.serve(business, url)
 
 
 def _print_addresses(console: Console, api_url: str, instance: Instance) -> None:
@@ -299,12 +284,16 @@ class _Show:
 
     def _lane_facts(self) -> str:
         """The lots with ETC lanes on one line; answers are measured from a lane's question for a fee to its answer."""
-        counts = self.lanes.counts
+        counts, figures = self.lanes.counts, self.observer.figures
         facts = [f"{counts.lanes}", f"{counts.entries:,} in, {counts.exits:,} out"]
         if counts.last_fee_fen is not None:
             facts.append(f"last fee {counts.last_fee_fen / _FEN:.2f} yuan")
         if times := sorted(counts.answer_s):
             facts.append(f"told in p50 {times[len(times) // 2] * _MS:.0f} ms")
+        if figures.payments_booked:
+            facts.append(f"{figures.payments_booked:,} paid by phone")
+        if figures.packages_booked:
+            facts.append(f"{figures.packages_booked:,} packages booked")
         if counts.offline:
             facts.append(f"{counts.offline:,} computed by the lane")
         return ", ".join(facts)

@@ -152,17 +152,18 @@ def may_become(before: PackageState, after: PackageState) -> bool:
     return after in CHANGES[before]
 
 
-def packages_of(waiting: Sequence[datetime], now: datetime) -> list[slice]:
+def packages_of(waiting: Sequence[datetime], now: datetime, longest_wait: timedelta = LONGEST_WAIT) -> list[slice]:
     """Which of the waiting transactions leave now: full packages, and the rest once its oldest has waited long enough.
 
     Args:
         waiting: since when each is ready, in the order in which they are packed.
         now: aware.
+        longest_wait: how long that is.
     """
     full = len(waiting) // MOST_RECORDS * MOST_RECORDS
     cuts = [slice(begin, begin + MOST_RECORDS) for begin in range(0, full, MOST_RECORDS)]
     rest = waiting[full:]
-    if rest and now - min(rest) >= LONGEST_WAIT:
+    if rest and now - min(rest) >= longest_wait:
         cuts.append(slice(full, len(waiting)))
     return cuts
 

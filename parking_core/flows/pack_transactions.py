@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.clearing.packages import (
+    LONGEST_WAIT,
     MOST_RECORDS,
     PackageState,
     TransactionPackage,
@@ -41,9 +42,15 @@ class Outgoing:
 
 
 def pack_ready(
-    connection: Connection[Any], now: datetime, *, zone: ZoneInfo, parties: Parties, everything: bool = False
+    connection: Connection[Any],
+    now: datetime,
+    *,
+    zone: ZoneInfo,
+    parties: Parties,
+    everything: bool = False,
+    longest_wait: timedelta = LONGEST_WAIT,
 ) -> list[int]:
-    """Packs what is ready: at most 100 records a package, the rest once its oldest has waited 5 minutes.
+    """Packs what is ready: at most 100 records a package, the rest once its oldest has waited `longest_wait`.
 
     Args:
         connection: of the worker.
@@ -51,15 +58,16 @@ def pack_ready(
         zone: of local days and of the times in the message.
         parties: our number at the centre, and the centre's.
         everything: packs the rest at once, before a day or a run ends.
+        longest_wait: 5 minutes at the centre.
 
     Returns:
         The numbers of the new packages; full batches of 5,000 mean that more may be ready.
     """
     with connection.transaction():
         waiting = clearing.ready(connection, _MOST_AT_ONCE)
-        since = [now - timedelta(days=1) if everything else at for _, at in waiting]
+        since = [now - max(longest_wait, timedelta(days=1)) if everything else at for _, at in waiting]
         ids = [transaction_id for transaction_id, _ in waiting]
-        groups = [ids[cut] for cut in packages_of(since, now)]
+        groups = [ids[cut] for cut in packages_of(since, now, longest_wait)]
         if not groups:
             return []
         clearing_records.flag(connection, [one for group in groups for one in group])

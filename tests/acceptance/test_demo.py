@@ -49,7 +49,7 @@ def _of_home(home: Path) -> list[psutil.Process]:
 
 def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
     home = private_folder("demo")
-    demo = _demo(home, "--for", "15")
+    demo = _demo(home, "--for", "30")
     output, _ = demo.communicate(timeout=_PATIENCE_S)
     assert demo.returncode == 0, output
     assert re.search(r"Availability\s+http://127\.0\.0\.1:\d+/v1/availability\?lat=", output)
@@ -59,6 +59,8 @@ def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
     assert "all spaces known" in last
     assert re.search(r"lanes: \d+, \d+ in, \d+ out", last), last
     assert re.search(r"p50 \d+ ms, p99 \d+ ms", last), last
+    assert re.search(r", \d+ packages booked", last), "cards were charged, packed, and booked by the clearing centre"
+    assert "dead letters: 0 " in last
     assert "Stopped." in output
     assert _of_home(home) == []
 

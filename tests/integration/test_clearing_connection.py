@@ -33,7 +33,6 @@ pytestmark = pytest.mark.services
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_FIRST_RESEND", timedelta(seconds=0.3))
-    monkeypatch.setattr(packages, "LONGEST_WAIT", timedelta(seconds=0))
     monkeypatch.setattr(pauses, "_FIRST_S", 0.05)
     monkeypatch.setattr(clearing, "_PASS_S", 0.05)
     monkeypatch.setattr(clearing, "_LANES_S", 0.1)
@@ -43,7 +42,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def running(database_url: str, url: str) -> AsyncIterator[None]:
     """The loop as the worker supervises it."""
     settings = Settings(
-        database_url=database_url, redis_url="redis://127.0.0.1:1", mqtt_url="mqtt://127.0.0.1:1", clearing_url=url
+        database_url=database_url,
+        redis_url="redis://127.0.0.1:1",
+        mqtt_url="mqtt://127.0.0.1:1",
+        clearing_url=url,
+        clearing_package_s=0,
     )
     stop = asyncio.Event()
     loop = Clearing(settings, lambda: loops.connect(settings), stop)

@@ -276,6 +276,8 @@ def test_packages_leave_full_or_after_five_minutes() -> None:
     assert packages_of(fresh[:99], NOW) == []
     assert packages_of([], NOW) == []
     assert packages_of([NOW, NOW - timedelta(minutes=5)], NOW) == [slice(0, 2)]  # whoever waits longest decides
+    assert packages_of([NOW], NOW + timedelta(seconds=9), timedelta(seconds=10)) == []
+    assert packages_of([NOW], NOW + timedelta(seconds=10), timedelta(seconds=10)) == [slice(0, 1)]
 
 
 @given(st.lists(st.integers(0, 600), max_size=400))

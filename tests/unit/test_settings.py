@@ -92,7 +92,8 @@ def test_what_libpq_takes_is_taken(url: str) -> None:
 
 
 def test_the_clearing_centres_address_is_a_host_and_a_port() -> None:
-    assert Settings.from_environ(URLS).clearing_url == ""
+    assert (Settings.from_environ(URLS).clearing_url, Settings.from_environ(URLS).clearing_package_s) == ("", 300)
+    assert Settings.from_environ({**URLS, "PARKING_CLEARING_PACKAGE_S": "10"}).clearing_package_s == 10
     settings = Settings.from_environ({**URLS, "PARKING_CLEARING_URL": "tcp://centre:9010"})
     assert (settings.clearing_url, settings.clearing_sender) == ("tcp://centre:9010", "00000000000000B1")
     for wrong in ("http://centre:9010", "tcp://centre", "tcp://:9010", "tcp://centre:0"):

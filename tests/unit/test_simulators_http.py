@@ -125,6 +125,7 @@ def test_metrics_are_summed_over_labels() -> None:
     assert metric_sum(METRICS, b"gateway_messages_total") == 120
     assert metric_sum(METRICS, b"gateway_dead_letters_total") == 7
     assert metric_sum(METRICS, b"absent") == 0
+    assert metric_sum(METRICS, b"gateway_dead_letters_total", b'reason="invalid"') == 3
 
 
 def test_the_observer_adds_up_all_pages_and_gateways() -> None:
@@ -153,6 +154,26 @@ def test_the_observer_adds_up_all_pages_and_gateways() -> None:
         observer._api = HttpConnection("http://127.0.0.1:9")
         assert not (await observer.look()).api_answers
         assert figures.capacity == 30  # the last figures stay
+
+    asyncio.run(run())
+
+
+def test_the_observer_tells_what_the_worker_has_booked() -> None:
+    told = b"""parking_worker_payment_notices_total{result="booked"} 3.0
+parking_worker_payment_notices_total{result="repeated"} 9.0
+parking_worker_clearing_messages_total{kind="Bookkeeping",result="1"} 4.0
+parking_worker_clearing_messages_total{kind="Response",result="1"} 5.0
+"""
+
+    async def run() -> None:
+        async with Site(lambda path: _answer(told if path == "/metrics" else b"{}")) as site:
+            observer = Observer(site.url, [], f"{site.url}/metrics")
+            figures = await observer.look()
+            assert (figures.payments_booked, figures.packages_booked) == (3, 4)
+            await observer.close()
+        await observer.look()
+        assert (figures.payments_booked, figures.packages_booked) == (3, 4)  # a worker that restarts: the last figures
+        await observer.close()
 
     asyncio.run(run())
 
