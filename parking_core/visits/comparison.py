@@ -52,7 +52,9 @@ class Comparison:
 
 
 def compare(stored: Iterable[StoredVisit], derived: Iterable[tuple[str, VisitDraft]]) -> Comparison:
-    """A draft is the stored visit that has its entry, else the one that has its exit; stored ones without a draft are void.
+    """A draft is the stored visit that has its entry, else its exit, else one of its further readings; the rest are void.
+
+    The last is a visit whose entry was read twice, when the first reading comes late: what was paid for it stays with it.
 
     Raises:
         ValueError: a visit would change in a way that its life cycle does not know.
@@ -69,15 +71,34 @@ def compare(stored: Iterable[StoredVisit], derived: Iterable[tuple[str, VisitDra
         else:
             del left[visit.id]
             _match(visit, vehicle, draft, result)
+    unknown = []
     for vehicle, draft in unmatched:
         visit = None if draft.exit_event_id is None else by_exit.get(draft.exit_event_id)
         if visit is None or visit.id not in left:
+            unknown.append((vehicle, draft))
+        else:
+            del left[visit.id]
+            _match(visit, vehicle, draft, result)
+    for vehicle, draft in unknown:
+        visit = _of_readings(draft, left.values())
+        if visit is None:
             result.new.append(DerivedVisit(id=None, vehicle=vehicle, draft=draft))
         else:
             del left[visit.id]
             _match(visit, vehicle, draft, result)
     result.void.extend(left.values())
     return result
+
+
+def _of_readings(draft: VisitDraft, left: Iterable[StoredVisit]) -> StoredVisit | None:
+    """The oldest of the visits that began or ended with a reading of the draft, and may become it."""
+    fitting = [
+        visit
+        for visit in left
+        if (visit.entry_event_id in draft.event_ids or visit.exit_event_id in draft.event_ids)
+        and (draft.state is visit.state or draft.state in CHANGES[visit.state])
+    ]
+    return min(fitting, key=lambda one: one.id, default=None)
 
 
 def _match(visit: StoredVisit, vehicle: str, draft: VisitDraft, result: Comparison) -> None:

@@ -101,6 +101,17 @@ def test_exits_that_change_places_keep_the_ids_of_their_entries() -> None:
     assert ids(result.same) == [2]
 
 
+def test_an_entry_that_was_read_before_is_the_same_visit() -> None:
+    first, again, left = entry(0), entry(20), leaving(3600)
+    ((_, known),) = of_car(again)
+    for now_known in ((first, again), (first, again, left)):
+        result = compare([stored(1, known)], of_car(*now_known))
+        assert (ids(result.changed), result.new, result.void) == ([1], [], [])
+    ((_, whole),) = of_car(again, left)
+    apart = [draft for draft in of_car(first, again) if draft[1].state is VisitState.OPEN]
+    assert ids(compare([stored(1, whole), stored(2, known)], apart).changed) == [1]  # the oldest that fits
+
+
 def test_void_visits_are_passed_over() -> None:
     came = entry(0)
     ((_, draft),) = of_car(came)
