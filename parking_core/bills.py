@@ -25,10 +25,20 @@ class BillPair:
     lot_id: int | None = None
     visit_id: int | None = None
 
+    @property
+    def key(self) -> str:
+        """Of its difference."""
+        return f"bill:{self.acquirer}:{self.day.isoformat()}:{self.kind}:{self.transaction_ref}"
+
 
 def compare_bill(pairs: Iterable[BillPair]) -> list[Difference]:
     """Differences between both sides of a day."""
     return [_difference(pair) for pair in pairs if pair.ours_fen != pair.theirs_fen]
+
+
+def agreeing(pairs: Iterable[BillPair]) -> list[str]:
+    """Keys of differences that these pairs do not have (any more)."""
+    return [pair.key for pair in pairs if pair.ours_fen == pair.theirs_fen]
 
 
 def _difference(pair: BillPair) -> Difference:
@@ -39,7 +49,7 @@ def _difference(pair: BillPair) -> Difference:
     else:
         name = DifferenceName.PAYMENT_AMOUNT
     return Difference(
-        key=f"bill:{pair.acquirer}:{pair.day.isoformat()}:{pair.kind}:{pair.transaction_ref}",
+        key=pair.key,
         name=name,
         day=pair.day,
         lot_id=pair.lot_id,

@@ -15,7 +15,7 @@ import structlog
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
-from parking_core.flows.close_month import close_month, month_before
+from parking_core.flows.close_month import close_again, close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
 from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.mask_old_plates import mask_old_plates
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _HOURLY = "12 * * * *"  # lanes tell an hour's total within its first minutes
 _LOOK_BACK = timedelta(days=7)  # a lane that was away for a week may still fill its hours
 _CLOSES_ON = 3  # day of the month: the centre decides disputes of the last day by then (T+2)
+_CLOSES_AGAIN_AT = 4  # local hour: months that are stated, for what was decided of them since
 _NIGHTLY = "17 19 * * *"  # UTC: 03:17 in China, when least happens
 _GRACE_S = 30.0  # a running job may finish within this when the worker stops
 
@@ -59,7 +60,10 @@ def build(settings: Settings) -> App:
 
 
 def reconcile(settings: Settings) -> None:
-    """Compares lanes and bills, looks for lost TACs and expired holds, closes the month before; says what was found."""
+    """Compares lanes and bills, looks for lost TACs and expired holds, closes the month before; says what was found.
+
+    Once a night it closes older months again.
+    """
     zone, now = ZoneInfo(settings.time_zone), datetime.now(UTC)
     with psycopg.connect(
         settings.database_url, autocommit=True, application_name="parking-worker-reconciliation"
@@ -71,6 +75,7 @@ def reconcile(settings: Settings) -> None:
         closed = (
             close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
         )
+        again = close_again(connection, zone, now) if now.astimezone(zone).hour == _CLOSES_AGAIN_AT else {}
     log.info(
         "reconciliation",
         hours=hours.hours,
@@ -80,6 +85,7 @@ def reconcile(settings: Settings) -> None:
         tacs_missing=tacs_missing,
         holds_expired=holds_expired,
         statements=closed.new_versions if closed else {},
+        statements_again=again,
     )
 
 

@@ -227,9 +227,9 @@ def compare_day(connection: Connection[Any], day: date) -> bool:
     records, amount_fen = clearing.ours_of(connection, day)
     key = f"clearing_total:{day.isoformat()}:{theirs.version}"
     older = [f"clearing_total:{day.isoformat()}:{version}" for version in range(1, theirs.version)]
-    differences.end(connection, older, DifferenceState.SETTLED, "The centre has corrected its total.")
+    differences.settle(connection, older, "The centre has corrected its total.")
     if (records, amount_fen) == (theirs.records, theirs.amount_fen):
-        differences.end(connection, [key], DifferenceState.SETTLED, "Both sides count the same.")
+        differences.settle(connection, [key], "Both sides count the same.")
         return True
     ours = clearing.packages_of(connection, day)
     found = Difference(
@@ -246,5 +246,5 @@ def compare_day(connection: Connection[Any], day: date) -> bool:
             "packages_only_theirs": sorted(theirs.packages - ours)[:100],
         },
     )
-    differences.open_all(connection, [found])
+    differences.open_again(connection, [found])
     return False

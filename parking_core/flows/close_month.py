@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.errors import InvalidInputError, NotFoundError
 from parking_core.settlement.postings import month_stated
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from parking_core.statements import Statement
+
+
+_STAY_OPEN: Final = 13  # months: a year, and the one before the month that runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,19 @@ def close_month(connection: Connection[Any], month: statements.Month, now: datet
                 journal.book(connection, [entry])
             new[statement.operator] = version
     return ClosedMonth(list(made.values()), new)
+
+
+def close_again(connection: Connection[Any], zone: ZoneInfo, now: datetime) -> dict[str, dict[str, int]]:
+    """Closes the newest stated months once more, a transaction each; gives new versions by month and operator.
+
+    A dispute that is decided, or a transaction that a person releases, changes what is certain of a month long ago: its
+    money would never be shared out, or stay shared out, without a further version.
+    """
+    closed = {
+        f"{first:%Y-%m}": close_month(connection, month_of(f"{first:%Y-%m}", zone), now).new_versions
+        for first in statements.stated(connection, _STAY_OPEN)
+    }
+    return {month: versions for month, versions in closed.items() if versions}
 
 
 def set_revenue_share(connection: Connection[Any], operator: str, valid_from: date, district_permille: int) -> None:

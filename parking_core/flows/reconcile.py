@@ -7,9 +7,8 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from parking_core.audit import Audit
-from parking_core.bills import compare_bill
+from parking_core.bills import agreeing, compare_bill
 from parking_core.lane_hours import compare_hours
-from parking_core.reconciliation import DifferenceState
 from parking_core.settlement.postings import acquirer_paid_out
 from parking_core.store import bills, differences, journal
 from parking_core.store.audit import audit_lines
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from parking_core.reconciliation import Difference
+
+_LATE_DAYS = 14  # of bills: acquirers repeat a notice for a day, and we ask for a payment as long as its link lives
 LATE_AGREEMENT = "Late records have made both sides equal."
 
 
@@ -45,8 +47,8 @@ def reconcile_hours(
     with connection.transaction():
         hours = lane_hours(connection, since, min(until, _this_hour(now)), str(zone))
         findings = compare_hours(hours, zone, now)
-        differences.open_all(connection, findings.differences)
-        differences.end(connection, findings.agreeing, DifferenceState.SETTLED, LATE_AGREEMENT)
+        differences.open_again(connection, findings.differences)
+        differences.settle(connection, findings.agreeing, LATE_AGREEMENT)
     return Reconciled(hours=findings.compared, hour_differences=len(findings.differences))
 
 
@@ -55,14 +57,19 @@ def _this_hour(now: datetime) -> datetime:
 
 
 def reconcile_bills(connection: Connection[Any], zone: ZoneInfo) -> Reconciled:
-    """Compares and books every fetched bill of acquirers once; a transaction a bill."""
+    """Books every fetched bill of acquirers once, and compares it, again where a payment may have come late.
+
+    A transaction a bill. Gives the bills that are new, and what they differ in.
+    """
     found = 0
     days = bills.unbooked_days(connection)
+    again = [bill for bill in bills.compared_days(connection, _LATE_DAYS) if bill not in days]
+    for bill in again:
+        with connection.transaction():
+            _compare(connection, bill, zone)
     for bill in days:
         with connection.transaction():
-            pairs = bills.pairs(connection, bill.acquirer, bill.day, str(zone))
-            findings = compare_bill(pairs)
-            differences.open_all(connection, findings)
+            findings = _compare(connection, bill, zone)
             if bill.amount_fen or bill.fee_fen:
                 entry = acquirer_paid_out(
                     acquirer=bill.acquirer,
@@ -74,6 +81,14 @@ def reconcile_bills(connection: Connection[Any], zone: ZoneInfo) -> Reconciled:
                 journal.book(connection, [entry])
             found += len(findings)
     return Reconciled(bills=len(days), bill_differences=found)
+
+
+def _compare(connection: Connection[Any], bill: bills.BillDay, zone: ZoneInfo) -> list[Difference]:
+    pairs = bills.pairs(connection, bill.acquirer, bill.day, str(zone))
+    findings = compare_bill(pairs)
+    differences.open_again(connection, findings)
+    differences.settle(connection, agreeing(pairs), LATE_AGREEMENT)
+    return findings
 
 
 def _end_of(day: date, zone: ZoneInfo) -> datetime:

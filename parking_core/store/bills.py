@@ -46,6 +46,16 @@ WHERE NOT EXISTS (
 ORDER BY d.acquirer, d.day
 """
 
+# A notice may come after the bill of its day. Older days are looked at while anything about them is open.
+_COMPARED = """
+SELECT d.acquirer, d.day, d.payments_fen - d.refunds_fen, d.fee_fen FROM acquirer_bill_days d
+WHERE d.day > (SELECT max(day) FROM acquirer_bill_days) - %(days)s OR EXISTS (
+    SELECT FROM differences o
+    WHERE o.state = 'open' AND o.day = d.day
+      AND starts_with(o.key, 'bill:' || d.acquirer || ':' || to_char(d.day, 'YYYY-MM-DD') || ':'))
+ORDER BY d.acquirer, d.day
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class BillDay:
@@ -73,6 +83,11 @@ def pairs(connection: Connection[Any], acquirer: str, day: date, zone: str) -> l
         )
         for kind, reference, ours, theirs, lot_id, visit_id in cursor.fetchall()
     ]
+
+
+def compared_days(connection: Connection[Any], days: int) -> list[BillDay]:
+    """Bills of the newest `days`, and older ones with an open difference, booked or not."""
+    return [BillDay(*row) for row in connection.execute(_COMPARED, {"days": days}).fetchall()]
 
 
 def unbooked_days(connection: Connection[Any]) -> list[BillDay]:

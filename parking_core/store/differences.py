@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -34,6 +35,19 @@ UPDATE differences SET state = %(state)s, ended_at = clock_timestamp(), explanat
 WHERE visit_id = ANY(%(visits)s) AND name = ANY(%(names)s) AND state = ANY(%(from)s)
 """
 
+# A comparison that is made again and again may find a difference, agree, and find one again: each is a row of its own, under
+# the key, the key and ":2", and so on. The last one of each key.
+_LAST = """
+WITH RECURSIVE chain (base, place, key, state) AS (
+    SELECT wanted.base, 1, known.key, known.state
+    FROM unnest(%s::text[]) AS wanted (base) JOIN differences known ON known.key = wanted.base
+    UNION ALL
+    SELECT chain.base, chain.place + 1, known.key, known.state
+    FROM chain JOIN differences known ON known.key = chain.base || ':' || (chain.place + 1)::text
+)
+SELECT DISTINCT ON (base) base, place, key, state FROM chain ORDER BY base, place DESC
+"""
+
 _PLACE = """
 UPDATE differences d SET visit_id = p.visit_id
 FROM unnest(%s::bigint[], %s::bigint[]) AS p (event_id, visit_id)
@@ -64,6 +78,30 @@ def open_all(connection: Connection[Any], differences: Iterable[Difference]) -> 
     if rows:
         with connection.cursor() as cursor:
             cursor.executemany(_OPEN, rows)
+
+
+def open_again(connection: Connection[Any], differences: Sequence[Difference]) -> None:
+    """As `open_all`, for comparisons that are repeated: what was settled and differs again is a further difference.
+
+    What a person has explained or written off stays so.
+    """
+    last = _last(connection, [one.key for one in differences])
+    renewed = []
+    for one in differences:
+        place, key, state = last.get(one.key, (0, one.key, DifferenceState.OPEN))
+        renewed.append(replace(one, key=f"{one.key}:{place + 1}" if state is DifferenceState.SETTLED else key))
+    open_all(connection, renewed)
+
+
+def settle(connection: Connection[Any], keys: Sequence[str], explanation: str) -> int:
+    """Ends what `open_again` opened under these keys, because both sides agree; gives how many were ended."""
+    last = _last(connection, keys)
+    return end(connection, [key for _, key, _ in last.values()], DifferenceState.SETTLED, explanation)
+
+
+def _last(connection: Connection[Any], keys: Sequence[str]) -> dict[str, tuple[int, str, DifferenceState]]:
+    rows = connection.execute(_LAST, (list(keys),)).fetchall() if keys else []
+    return {base: (place, key, DifferenceState(state)) for base, place, key, state in rows}
 
 
 def end(connection: Connection[Any], keys: Sequence[str], state: DifferenceState, explanation: str) -> int:

@@ -65,6 +65,8 @@ SELECT DISTINCT ON (s.operator_id) s.operator_id, s.version, s.document
 FROM statements s WHERE s.month = %s ORDER BY s.operator_id, s.version DESC
 """
 
+_STATED = "SELECT DISTINCT month FROM statements ORDER BY month DESC LIMIT %s"
+
 _INSERT = "INSERT INTO statements (operator_id, month, version, document) VALUES (%s, %s, %s, %s)"
 
 _SHARE = """
@@ -176,6 +178,11 @@ def newest(connection: Connection[Any], month: date) -> dict[int, StatedMonth]:
         operator_id: StatedMonth(version, document)
         for operator_id, version, document in connection.execute(_NEWEST, (month,)).fetchall()
     }
+
+
+def stated(connection: Connection[Any], most: int) -> list[date]:
+    """The newest months that have statements, the newest first."""
+    return [month for (month,) in connection.execute(_STATED, (most,)).fetchall()]
 
 
 def add(connection: Connection[Any], operator_id: int, month: date, version: int, document: dict[str, Any]) -> None:
