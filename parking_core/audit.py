@@ -10,17 +10,13 @@ from parking_core.reconciliation import DifferenceName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Differences that say why a visit owes something, or is owed something back.
+# Differences that say why a visit owes something, or is owed something back: so many fen as they name.
 EXPLAIN_A_BALANCE = (
     DifferenceName.ARREARS,
     DifferenceName.TAILGATED,
     DifferenceName.AMOUNT_DIFFERS,
     DifferenceName.OVERPAID,
-    DifferenceName.PAID_TWICE,
-    DifferenceName.PAYMENT_AMOUNT,
-    DifferenceName.CHECK_FAILED,
-    DifferenceName.MISSING_ENTRY,
-    DifferenceName.MISSING_EXIT,
+    DifferenceName.NO_TARIFF,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -86,7 +87,7 @@ def refund(
     from parking_core.flows.correct_money import order_refund
 
     decision = _decision(key or f"{visit}-{fen}", by, reason)
-    done = _do(lambda db: order_refund(db, visit, fen, decision, datetime.now(UTC), channel=channel))
+    done = _do(lambda db: order_refund(db, visit, fen, decision, datetime.now(UTC), channel=channel, zone=_zone()))
     _say(
         done,
         f"is to be paid back by {done.channel}; when it was: parking money refund-paid {visit} --key {decision.key}",
@@ -127,7 +128,7 @@ def write_off(
     from parking_core.flows.correct_money import write_off as give_up
 
     decision = _decision(key or str(visit), by, reason)
-    done = _do(lambda db: give_up(db, visit, decision, datetime.now(UTC), amount_fen=fen))
+    done = _do(lambda db: give_up(db, visit, decision, datetime.now(UTC), amount_fen=fen, zone=_zone()))
     _say(done, "was written off")
 
 
@@ -141,7 +142,8 @@ def set_off(visit: _Visit, *, reason: _Reason, by: _By, key: _Key = "") -> None:
 
     decision = _decision(key or f"set-off-{visit}", by, reason)
     _say(
-        _do(lambda db: against_arrears(db, visit, decision, datetime.now(UTC))), "now pays other visits of the vehicle"
+        _do(lambda db: against_arrears(db, visit, decision, datetime.now(UTC), zone=_zone())),
+        "now pays other visits of the vehicle",
     )
 
 
@@ -155,7 +157,8 @@ def release(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) -
 
     decision = _decision(f"{terminal}:{serial}", by, reason)
     _say(
-        _do(lambda db: release_held(db, (terminal, serial), decision, datetime.now(UTC))), "goes to the clearing centre"
+        _do(lambda db: release_held(db, (terminal, serial), decision, datetime.now(UTC), zone=_zone())),
+        "goes to the clearing centre",
     )
 
 
@@ -168,7 +171,10 @@ def reject(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) ->
     from parking_core.flows.correct_money import reject_held
 
     decision = _decision(f"{terminal}:{serial}", by, reason)
-    _say(_do(lambda db: reject_held(db, (terminal, serial), decision, datetime.now(UTC))), "is owed by its visit again")
+    _say(
+        _do(lambda db: reject_held(db, (terminal, serial), decision, datetime.now(UTC), zone=_zone())),
+        "is owed by its visit again",
+    )
 
 
 def bad_debt(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) -> None:
@@ -180,7 +186,9 @@ def bad_debt(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) 
     from parking_core.flows.correct_money import book_bad_debt
 
     decision = _decision(f"{terminal}:{serial}", by, reason)
-    _say(_do(lambda db: book_bad_debt(db, (terminal, serial), decision, datetime.now(UTC))), "is bad debt")
+    _say(
+        _do(lambda db: book_bad_debt(db, (terminal, serial), decision, datetime.now(UTC), zone=_zone())), "is bad debt"
+    )
 
 
 def trial_balance(*, as_json: _Json = False) -> None:
@@ -214,6 +222,10 @@ def _decision(key: str, by: str, reason: str) -> Decision:
     from parking_core.flows.correct_money import Decision
 
     return Decision(key=key, by=by, reason=reason)
+
+
+def _zone() -> ZoneInfo:
+    return ZoneInfo(connection.settings().time_zone)
 
 
 def _do(step: Callable[[psycopg.Connection[Any]], Corrected]) -> Corrected:

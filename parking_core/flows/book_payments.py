@@ -26,7 +26,7 @@ from parking_core.payments import (
 )
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
 from parking_core.settlement.postings import qr_paid, refund_ordered
-from parking_core.store import commands, differences, journal, lane_work, payment_booking, visit_review
+from parking_core.store import commands, differences, journal, lane_work, payment_booking
 from parking_core.store.payment_booking import PaymentRow, RefundRow
 
 if TYPE_CHECKING:
@@ -233,5 +233,5 @@ def _write(connection: Connection[Any], outcome: _Outcome) -> None:
     lost = [one.key for one in outcome.differences if one.name is DifferenceName.PAYMENT_NOTICE_LOST]
     differences.end(connection, lost, DifferenceState.EXPLAINED, _LOST)
     visits = {row.visit_id for row in outcome.payments if row.visit_id is not None}
-    review_visits(connection, visit_review.charged(connection, visits), outcome.zone)
+    review_visits(connection, visits, outcome.zone)  # charged or not: one that was given up may be paid, too
     commands.queue(connection, outcome.gates, outcome.now)

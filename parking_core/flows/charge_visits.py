@@ -46,11 +46,12 @@ def charge_visits(
     closed = [one for one in derived.standing if one.draft.state is VisitState.CLOSED]
     entered_unseen = [one for one in derived.standing if one.draft.state is VisitState.MISSING_ENTRY]
     known_before = [visit_id(one) for one in closed if one.id is not None and one.before is not None]
-    payments = visit_review.payments_of(connection, known_before)
-    wanted = {visit_id(one): (_to_price(one, payments), _reason(one)) for one in closed}
     moved = [visit_id(one) for one in (*derived.new, *derived.changed)]
-    for sharer in visits.sharing_permits(connection, [*moved, *(visit.id for visit in derived.void)]):
-        wanted.setdefault(sharer.id, (_stored_to_price(sharer), "permit_shared"))
+    sharers = visits.sharing_permits(connection, [*moved, *(visit.id for visit in derived.void)])
+    payments = visit_review.payments_of(connection, [*known_before, *(sharer.id for sharer in sharers)])
+    wanted = {visit_id(one): (_to_price(one, payments), _reason(one)) for one in closed}
+    for sharer in sharers:
+        wanted.setdefault(sharer.id, (_stored_to_price(sharer, payments), "permit_shared"))
     bills = price_visits(connection, [stay for stay, _ in wanted.values()], now, desk)
     use_coupons(connection, bills, void=[visit.id for visit in derived.void])
     prices = [
@@ -87,7 +88,7 @@ def _to_price(visit: DerivedVisit, payments: Mapping[int, Sequence[Payment]]) ->
     )
 
 
-def _stored_to_price(visit: StoredVisit) -> ToPrice:
+def _stored_to_price(visit: StoredVisit, payments: Mapping[int, Sequence[Payment]]) -> ToPrice:
     if visit.entered_at is None:
         raise ValueError(f"Visit {visit.id} is closed and has no entry.")
     return ToPrice(
@@ -98,6 +99,7 @@ def _stored_to_price(visit: StoredVisit) -> ToPrice:
         visit_id=visit.id,
         plate_color=visit.plate_color,
         vehicle_class=visit.vehicle_class,
+        payments=tuple(payments.get(visit.id, ())),
     )
 
 

@@ -1,22 +1,24 @@
 """What people decide about money: refunds, write-offs, held transactions, bad debts. One transaction each.
 
 Every decision names who made it and why, is booked as a further entry under its own key, and ends the difference that
-asked for it. The same key again changes nothing.
+asked for it; what a visit owes after it is said as after a lane record. The same key again changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
 from parking_core.errors import InvalidInputError, NotFoundError
+from parking_core.flows.charge_visits import review_visits
 from parking_core.flows.pay_arrears import ArrearsPayment, pay_arrears
 from parking_core.flows.settle_transactions import change_state
 from parking_core.reconciliation import DifferenceName, DifferenceState
 from parking_core.settlement import AccountKind, account, postings
 from parking_core.settlement.accounts import account_of_channel
 from parking_core.settlement.etc import CHANGES, EtcState
-from parking_core.store import differences, etc_transactions, journal, visit_money
+from parking_core.store import differences, etc_transactions, journal, lane_work, visit_money
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from parking_core.store.visit_money import VisitMoney
 
 _OVERPAYMENTS = (DifferenceName.OVERPAID, DifferenceName.PAID_TWICE)
+CHINA: Final = ZoneInfo("Asia/Shanghai")  # of the days of differences, where nobody says otherwise
 _CHANNELS = {AccountKind.ACQUIRER: "qr", AccountKind.CASH: "cash"}
 
 
@@ -70,6 +73,7 @@ def order_refund(
     now: datetime,
     *,
     channel: str = "",
+    zone: ZoneInfo = CHINA,
 ) -> Corrected:
     """First stage: the visit's driver is to get `amount_fen` back, by `channel` ("" the way most of it was paid).
 
@@ -80,6 +84,7 @@ def order_refund(
         InvalidInputError: more than was paid, or no way to pay it back.
     """
     with connection.transaction():
+        lane_work.take_turn(connection)
         money = visit_money.lock(connection, visit_id)
         key = f"refund_ordered:{decision.key}"
         if (earlier := _booked_amount(connection, key, visit_id)) is not None:
@@ -103,6 +108,7 @@ def order_refund(
         if -money.owed_fen <= amount_fen:
             explanation = decision.explanation("A refund was ordered")
             differences.end_of_visits(connection, [visit_id], _OVERPAYMENTS, DifferenceState.SETTLED, explanation)
+        review_visits(connection, [visit_id], zone)
     return Corrected(entry.key, amount_fen, new=True, channel=channel)
 
 
@@ -137,6 +143,7 @@ def pay_refund(connection: Connection[Any], visit_id: int, decision: Decision, n
         InvalidInputError: it was ordered for another visit.
     """
     with connection.transaction():
+        lane_work.take_turn(connection)
         visit_money.lock(connection, visit_id)
         ordered = _booked_amount(connection, f"refund_ordered:{decision.key}", visit_id)
         if ordered is None:
@@ -155,7 +162,13 @@ def pay_refund(connection: Connection[Any], visit_id: int, decision: Decision, n
 
 
 def write_off(
-    connection: Connection[Any], visit_id: int, decision: Decision, now: datetime, *, amount_fen: int | None = None
+    connection: Connection[Any],
+    visit_id: int,
+    decision: Decision,
+    now: datetime,
+    *,
+    amount_fen: int | None = None,
+    zone: ZoneInfo = CHINA,
 ) -> Corrected:
     """Gives up what a visit owes, or `amount_fen` of it.
 
@@ -164,6 +177,7 @@ def write_off(
         InvalidInputError: it owes less.
     """
     with connection.transaction():
+        lane_work.take_turn(connection)
         money = visit_money.lock(connection, visit_id)
         key = f"write_off:{decision.key}"
         if (earlier := _booked_amount(connection, key, visit_id)) is not None:
@@ -185,10 +199,13 @@ def write_off(
                 DifferenceState.WRITTEN_OFF,
                 decision.explanation("Written off"),
             )
+        review_visits(connection, [visit_id], zone)
     return Corrected(entry.key, amount, new=True)
 
 
-def set_off(connection: Connection[Any], visit_id: int, decision: Decision, now: datetime) -> Corrected:
+def set_off(
+    connection: Connection[Any], visit_id: int, decision: Decision, now: datetime, *, zone: ZoneInfo = CHINA
+) -> Corrected:
     """Sets what a visit was paid too much against what its vehicle owes for other visits, the oldest first.
 
     Raises:
@@ -196,6 +213,7 @@ def set_off(connection: Connection[Any], visit_id: int, decision: Decision, now:
         InvalidInputError: it was not paid too much, or its vehicle owes nothing.
     """
     with connection.transaction():
+        lane_work.take_turn(connection)
         money = visit_money.lock(connection, visit_id)
         key = f"moved_out:arrears:{decision.key}:1"
         if (earlier := _booked_amount(connection, key, visit_id)) is not None:
@@ -210,17 +228,24 @@ def set_off(connection: Connection[Any], visit_id: int, decision: Decision, now:
             at=now,
             detail=decision.detail(),
         )
+        owing = [arrear.visit_id for arrear in journal.unpaid_visits(connection, [money.vehicle])]
         if not pay_arrears(connection, [part]):
             raise InvalidInputError(f"The vehicle of visit {visit_id} owes nothing for other visits; order a refund.")
         left = journal.owed_by_visit(connection, [visit_id])[visit_id]
         if left == 0:
             explanation = decision.explanation("Set off against arrears")
             differences.end_of_visits(connection, [visit_id], _OVERPAYMENTS, DifferenceState.SETTLED, explanation)
+        review_visits(connection, [visit_id, *owing], zone)
     return Corrected(key, left - money.owed_fen, new=True)
 
 
 def release_held(
-    connection: Connection[Any], terminal: tuple[str, str], decision: Decision, now: datetime
+    connection: Connection[Any],
+    terminal: tuple[str, str],
+    decision: Decision,
+    now: datetime,
+    *,
+    zone: ZoneInfo = CHINA,
 ) -> Corrected:
     """A held transaction is good after all: it goes to the clearing centre. `terminal` is terminal number and serial.
 
@@ -228,21 +253,33 @@ def release_held(
         NotFoundError: there is no such transaction.
         InvalidInputError: it is not held, or its TAC is missing.
     """
-    return _decide(connection, terminal, EtcState.READY, decision, now)
+    return _decide(connection, terminal, EtcState.READY, _Made(decision, now, zone))
 
 
-def reject_held(connection: Connection[Any], terminal: tuple[str, str], decision: Decision, now: datetime) -> Corrected:
+def reject_held(
+    connection: Connection[Any],
+    terminal: tuple[str, str],
+    decision: Decision,
+    now: datetime,
+    *,
+    zone: ZoneInfo = CHINA,
+) -> Corrected:
     """A transaction that is held, or whose TAC never came, is not claimed: its visit owes the money again.
 
     Raises:
         NotFoundError: there is no such transaction.
         InvalidInputError: its life cycle does not allow it.
     """
-    return _decide(connection, terminal, EtcState.REJECTED, decision, now)
+    return _decide(connection, terminal, EtcState.REJECTED, _Made(decision, now, zone))
 
 
 def book_bad_debt(
-    connection: Connection[Any], terminal: tuple[str, str], decision: Decision, now: datetime
+    connection: Connection[Any],
+    terminal: tuple[str, str],
+    decision: Decision,
+    now: datetime,
+    *,
+    zone: ZoneInfo = CHINA,
 ) -> Corrected:
     """Nobody will pay a transaction that is held, disputed or without TAC, and its driver is not asked again.
 
@@ -250,13 +287,22 @@ def book_bad_debt(
         NotFoundError: there is no such transaction.
         InvalidInputError: its life cycle does not allow it.
     """
-    return _decide(connection, terminal, EtcState.BAD_DEBT, decision, now)
+    return _decide(connection, terminal, EtcState.BAD_DEBT, _Made(decision, now, zone))
 
 
-def _decide(
-    connection: Connection[Any], terminal: tuple[str, str], after: EtcState, decision: Decision, now: datetime
-) -> Corrected:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A decision with its time, and the zone of its day."""
+
+    decision: Decision
+    now: datetime
+    zone: ZoneInfo
+
+
+def _decide(connection: Connection[Any], terminal: tuple[str, str], after: EtcState, made: _Made) -> Corrected:
+    decision = made.decision
     with connection.transaction():
+        lane_work.take_turn(connection)
         transaction = etc_transactions.by_name(connection, *terminal)
         if transaction is None:
             raise NotFoundError(
@@ -266,7 +312,7 @@ def _decide(
         if transaction.state is after and journal.booked(connection, [key]):
             return Corrected(key, transaction.amount_fen, new=False)
         _refuse_unless_decidable(transaction, after)
-        change_state(connection, [transaction.id], after, now, {**decision.detail(), "decision": decision.key})
+        change_state(connection, [transaction.id], after, made.now, {**decision.detail(), "decision": decision.key})
         state = DifferenceState.WRITTEN_OFF if after is EtcState.BAD_DEBT else DifferenceState.SETTLED
         differences.end(
             connection,
@@ -278,6 +324,8 @@ def _decide(
             state,
             decision.explanation(f"The transaction became {after.value}"),
         )
+        if transaction.visit_id is not None:
+            review_visits(connection, [transaction.visit_id], made.zone)
     return Corrected(key, transaction.amount_fen, new=True)
 
 

@@ -56,7 +56,8 @@ SELECT {_COLUMNS} {_FROM} WHERE t.state = 'awaiting_tac' AND t.occurred_at < %s 
 
 _UNATTACHED = f"SELECT {_COLUMNS} {_FROM} WHERE t.visit_id IS NULL AND t.id > %s ORDER BY t.id LIMIT %s"
 
-# The transaction that a completion means: of the same terminal and serial, or of the record it refers to.
+# The transaction that a completion means: of the same terminal and serial, or of the record it refers to, be that one the
+# first report or a later one that is kept beside the ledger.
 _FOR_COMPLETIONS = """
 SELECT c.event_id, t.id
 FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS c (event_id, terminal_no, terminal_serial)
@@ -64,7 +65,12 @@ JOIN etc_transactions t USING (terminal_no, terminal_serial)
 UNION
 SELECT c.event_id, t.id
 FROM unnest(%s::bigint[], %s::integer[], %s::bigint[]) AS c (event_id, device_id, record_no)
-JOIN lane_events e USING (device_id, record_no)
+JOIN LATERAL (
+    SELECT e.id FROM lane_events e WHERE e.device_id = c.device_id AND e.record_no = c.record_no
+    UNION ALL
+    SELECT r.event_id FROM lane_repeats r
+    WHERE r.device_id = c.device_id AND r.record_no = c.record_no AND r.reason = 'transaction_repeated'
+) AS e ON true
 JOIN etc_transactions t ON t.event_id = e.id
 """
 
@@ -77,6 +83,11 @@ FROM x JOIN lane_events c USING (terminal_no, terminal_serial) WHERE c.event = '
 UNION
 SELECT x.id, 'event:' || c.id, c.id, c.occurred_at, c.received_at, c.tac, c.amount_fen, c.flags
 FROM x JOIN lane_events c ON c.device_id = x.device_id AND c.refers_to = x.record_no
+WHERE c.event = 'completion' AND (c.terminal_no IS NULL OR c.terminal_serial IS NULL)
+UNION
+SELECT x.id, 'event:' || c.id, c.id, c.occurred_at, c.received_at, c.tac, c.amount_fen, c.flags
+FROM x JOIN lane_repeats r ON r.event_id = x.id AND r.reason = 'transaction_repeated'
+JOIN lane_events c ON c.device_id = r.device_id AND c.refers_to = r.record_no
 WHERE c.event = 'completion' AND (c.terminal_no IS NULL OR c.terminal_serial IS NULL)
 UNION ALL
 SELECT x.id, 'repeat:' || r.id, NULL, r.occurred_at, r.received_at, r.tac, r.amount_fen, '{}'

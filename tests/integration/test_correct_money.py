@@ -44,6 +44,7 @@ def store(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def lane(store: psycopg.Connection) -> int:
+    store.execute("INSERT INTO tariffs (code, version, document) VALUES ('t', 1, '{}')")
     return seed(store)["P01"]
 
 
@@ -55,9 +56,13 @@ def charged(
     store: psycopg.Connection, lane: int, amount_fen: int, *, at_hour: int = 0, vehicle: str = "苏BY1001"
 ) -> int:
     visit = add_visit(store, add_event(store, lane, at=NOON + at_hour * HOUR, vehicle=vehicle))
-    price = PricedVisit(visit_id=visit, amount_fen=amount_fen, lines=(), reason="exit", at=NOON)
-    book_charges(store, [price])
+    book_charges(store, [priced(store, visit, amount_fen)])
     return visit
+
+
+def priced(store: psycopg.Connection, visit: int, amount_fen: int) -> PricedVisit:
+    ((tariff,),) = store.execute("SELECT id FROM tariffs").fetchall()
+    return PricedVisit(visit_id=visit, amount_fen=amount_fen, lines=(), reason="exit", at=NOON, tariff_id=tariff)
 
 
 def pay(store: psycopg.Connection, visit: int, amount_fen: int, reference: str = "r1") -> str:
@@ -184,7 +189,7 @@ def test_a_held_transaction_is_released_to_the_centre(store: psycopg.Connection,
     for new in (True, False):
         assert release_held(store, TERMINAL, because(), NOON).new is new
     assert balances(store) == {"etc_clearing": 500, "receivable:P01": -500}
-    assert ended(store) == [("check_failed", "settled")]
+    assert ended(store) == [("check_failed", "settled"), ("no_tariff", "open")]  # nobody has charged this visit
     assert journal.entries_of_visit(store, visit)[-1].detail["by"] == "Chen"
     with pytest.raises(InvalidInputError, match="is ready; it cannot become rejected"):
         reject_held(store, TERMINAL, because("d2"), NOON)

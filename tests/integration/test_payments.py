@@ -301,3 +301,17 @@ def test_no_plate_and_no_token_is_stored_or_shown(database_url: str, tmp_path: P
             assert token not in str(kept)
 
     play(run)
+
+
+def test_a_payment_for_a_visit_that_was_given_up_has_a_name(database_url: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stage(database_url, tmp_path) as on:
+            visit = on.lot.enter()
+            order = await on.scan(on.lot.offer(visit))
+            on.lot.rows("UPDATE visits SET state = 'missing_exit' WHERE id = %s RETURNING id", visit)  # never charged
+            await on.pay_oddly(order_id=order)
+            await on.acquirer.callbacks.idle()
+            assert results(on.lot.book()) == {PaymentResult.OVERPAID: 1}
+            assert ("overpaid", "open", -1000) in on.lot.differences()
+
+    play(run)
