@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -145,6 +146,10 @@ async def supervise(loop: str, step: Callable[[], Awaitable[float]], stop: async
         begins = time.monotonic()
         try:
             wait = await step()
+        except (DeadlockDetected, SerializationFailure) as error:  # with another writer; the database is there
+            metrics.FAILURES.labels(loop).inc()
+            wait = pauses.following()
+            log.warning("pass rolled back", loop=loop, error=type(error).__name__, again_in_s=round(wait, 1))
         except psycopg.OperationalError:
             raise
         except Exception:  # supervisor: one failing pass must not end the other loops

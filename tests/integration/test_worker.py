@@ -103,7 +103,8 @@ def test_pauses_grow_to_half_a_minute_and_never_spin() -> None:
 
 
 def test_a_failing_pass_is_repeated_and_a_database_away_ends_the_term(monkeypatch: pytest.MonkeyPatch) -> None:
-    failures: list[Exception] = [ValueError("a bug"), psycopg.OperationalError("away")]
+    deadlock = psycopg.errors.DeadlockDetected("with another writer")  # an OperationalError, and the database is there
+    failures: list[Exception] = [ValueError("a bug"), deadlock, psycopg.OperationalError("away")]
 
     async def step() -> float:
         raise failures.pop(0)
