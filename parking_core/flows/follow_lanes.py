@@ -203,8 +203,11 @@ def _of_record(event: LaneEvent, name: DifferenceName, zone: ZoneInfo, **detail:
 def _of_repeat(repeat: LaneRepeat, zone: ZoneInfo) -> Difference:
     name = DifferenceName(repeat.reason.value)
     detail: dict[str, Any] = {"record_no": repeat.record_no}
+    kept_aside_fen = 0
     if name is DifferenceName.RECORD_NO_REUSED and repeat.amount_fen:
-        detail["taken_at_lane_fen"] = repeat.amount_fen  # perhaps another transaction's: a person looks
+        detail["taken_at_lane_fen"] = kept_aside_fen = (
+            repeat.amount_fen
+        )  # perhaps another transaction's: a person looks
     return Difference(
         key=f"{name.value}:{repeat.device_id}:{repeat.record_no}:{repeat.id}",
         name=name,
@@ -213,6 +216,7 @@ def _of_repeat(repeat: LaneRepeat, zone: ZoneInfo) -> Difference:
         device_id=repeat.device_id,
         event_id=repeat.event_id,
         records=1,
+        amount_fen=-kept_aside_fen,
         detail=detail,
     )
 

@@ -88,6 +88,16 @@ FROM (
 ) AS refunds
 """
 
+# Money that lanes named in records which the ledger could not take, because their numbers were used: kept beside it, each
+# under a difference of its amount.
+_BESIDE = """
+SELECT count(*), coalesce(sum(r.amount_fen), 0)::bigint, coalesce(sum(-d.amount_fen), 0)::bigint,
+       count(*) FILTER (WHERE d.amount_fen IS DISTINCT FROM -r.amount_fen)
+FROM lane_repeats r LEFT JOIN differences d
+  ON d.key = 'record_no_reused:' || r.device_id || ':' || r.record_no || ':' || r.id
+WHERE r.reason = 'record_no_reused' AND r.amount_fen <> 0
+"""
+
 # Money that lanes took from cards and that is no entry, charges that are no entry, payments that are no entry.
 _NOT_BOOKED = """
 SELECT 'etc_transactions', count(*), coalesce(sum(t.amount_fen), 0)::bigint FROM etc_transactions t
@@ -131,6 +141,8 @@ def audit_lines(connection: Connection[Any], zone: str) -> list[AuditLine]:
         )
     count, fen, overdrawn = connection.execute(_REFUNDS).fetchone() or (0, 0, 0)
     lines.append(_line("refunds_payable", count, fen, fen, by="refunds ordered and not paid", open_items=overdrawn))
+    count, fen, named, unnamed = connection.execute(_BESIDE).fetchone() or (0, 0, 0, 0)
+    lines.append(_line("beside the ledger: reused numbers", count, fen, named, by="differences", open_items=unnamed))
     for subject, count, fen in connection.execute(_NOT_BOOKED).fetchall():
         lines.append(_line(f"not booked: {subject}", count, fen, 0, by="nothing", open_items=count))
     return lines

@@ -14,6 +14,7 @@ import pytest
 from parking_core.districts import District, LaneRecord, LotRecord, OperatorRecord, SpaceRecord
 from parking_core.errors import InvalidInputError, NotFoundError
 from parking_core.flows.close_month import close_month, month_before, month_of, set_revenue_share
+from parking_core.flows.follow_lanes import Desk, follow_lanes
 from parking_core.flows.reconcile import audit_money, reconcile_bills, reconcile_hours
 from parking_core.flows.report_month import report_month
 from parking_core.flows.seed_district import seed_district
@@ -306,3 +307,23 @@ def test_a_cell_that_looks_like_a_formula_is_text(db: psycopg.Connection[Any]) -
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["name"], row["explanation"], row["amount_fen"]) == ("'=1+1", "'-", "-5")
     assert (row["hour_at"], row["detail"]) == ("2026-10-05T12:00:00+08:00", '{"lane": "P1"}')
+
+
+def test_money_under_a_reused_number_is_beside_the_ledger_and_needs_a_name(db: psycopg.Connection[Any]) -> None:
+    ledger = Ledger(db)
+    event = ledger.put("exit", NOON)
+    db.execute(
+        "INSERT INTO lane_repeats (device_id, record_no, event_id, reason, occurred_at, received_at, amount_fen, payload,"
+        " digest) VALUES (%s, 1, %s, 'record_no_reused', %s, %s, 770, '', '')",
+        (ledger.lane, event, NOON, NOON),
+    )
+
+    def beside() -> tuple[int, int, int]:
+        (line,) = [one for one in audit_money(db, ZONE).lines if one.subject.startswith("beside the ledger")]
+        return line.items, line.unexplained_fen, line.unexplained_items
+
+    assert beside() == (1, 770, 1)
+    follow_lanes(db, Desk(ZONE), NOW, 10)
+    assert beside() == (1, 0, 0)
+    (row,) = db.execute("SELECT name, amount_fen FROM differences").fetchall()
+    assert row == ("record_no_reused", -770)
