@@ -60,8 +60,8 @@ async def serve(home: Home, api_url: str, simulated: Mapping[str, str]) -> Async
 @contextlib.asynccontextmanager
 async def _clearing_centre(home: Home, url: str) -> AsyncIterator[None]:
     from simulators.clearing_books import Habits  # noqa: PLC0415  # only a demo loads simulators
-    from simulators.clearing_centre import ClearingCentre  # noqa: PLC0415  # same
-    from simulators.clearing_memory import CentreMemory  # noqa: PLC0415  # same
+    from simulators.clearing_centre import ClearingCentre  # noqa: PLC0415  # loaded when it runs, as above
+    from simulators.clearing_memory import CentreMemory  # noqa: PLC0415  # loaded when it runs, as above
 
     memory = CentreMemory(home.root / "simulated-clearing-centre" / "books.journal")
     habits = Habits(disputed=_DISPUTED, response_s=0.5, bookkeeping_s=2.0)
@@ -76,7 +76,7 @@ async def _clearing_centre(home: Home, url: str) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _acquirer(home: Home, api_url: str, url: str) -> AsyncIterator[None]:
     from simulators import acquirer as simulated  # noqa: PLC0415  # only a demo loads simulators
-    from simulators.acquirer_callbacks import Faults  # noqa: PLC0415  # same
+    from simulators.acquirer_callbacks import Faults  # noqa: PLC0415  # loaded when it runs, as above
 
     keys = acquirer.AcquirerKeys.of(home)
     faults = Faults(lose=0.05, repeat=0.1, reorder=0.1, delay_s=0.5)

@@ -40,6 +40,15 @@ def waiting(town: Town) -> int:
     return int(count)
 
 
+def test_a_lane_that_asks_is_answered(town: Town) -> None:
+    town.enter(0)
+    town.follow()
+    town.event("P01-out", "fee_request", 2)
+    assert town.follow(NOON + 2 * HOUR).answers == 1
+    ((kind, payload),) = town.rows("SELECT kind, payload FROM commands WHERE kind = 'fee_answer'")
+    assert (kind, payload["amount_fen"], payload["reason"]) == ("fee_answer", 1000, "due")
+
+
 def test_a_question_and_its_vehicle_go_ahead_of_all_others(town: Town) -> None:
     ask(town)
     done = follow_questions(town.db, town.desk, ASKED, 10)
