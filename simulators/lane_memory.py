@@ -79,7 +79,12 @@ class LaneMemory:
         self._note({"tariffs": body})
 
     def keep_status_list(self, body: dict[str, Any]) -> bool:
-        """Cards and OBUs that may not pay; False: it is an increment to a list that is not in force here."""
+        """Cards and OBUs that may not pay; False: it is an increment to a list that is not in force here.
+
+        Versions sort by time. One that is not newer than the list in force says nothing new, and is done already.
+        """
+        if self.list_version is not None and body["version"] <= self.list_version:
+            return True
         if body["base"] is not None and body["base"] != self.list_version:
             return False
         self._note({"status_list": body})

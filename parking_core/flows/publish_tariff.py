@@ -108,15 +108,34 @@ def announce(connection: Connection[Any], lots: Sequence[int], now: datetime) ->
     The command's body: {"lot": code, "tariffs": [{"from": RFC 3339, "code", "version", "document"}, ...]}, oldest first;
     the newest one that begins by a vehicle's entry holds for it. What a lane was told already is not told again.
     """
+    orders = [
+        CommandOrder(device, CommandKind.TARIFF, body, f"tariff:{_digest(body)}")
+        for device, body in _bodies(connection, lots, now).items()
+    ]
+    return len(commands.queue(connection, orders, now))
+
+
+def announce_again(connection: Connection[Any], now: datetime) -> int:
+    """Tells lanes that were away until their tariff command timed out, and are back; gives how many."""
+    with connection.transaction():
+        missed = tariffs.lanes_that_missed(connection)
+        bodies = _bodies(connection, sorted({lot for _, lot, _ in missed}), now)
+        orders = [
+            CommandOrder(device, CommandKind.TARIFF, bodies[device], f"tariff:{_digest(bodies[device])}:{told + 1}")
+            for device, _, told in missed
+            if device in bodies
+        ]
+        return len(commands.queue(connection, orders, now))
+
+
+def _bodies(connection: Connection[Any], lots: Sequence[int], now: datetime) -> dict[int, dict[str, Any]]:
+    """What each lane of these lots is told."""
     bodies: dict[int, dict[str, Any]] = {}
     for one in tariffs.for_lanes(connection, lots, now):
         body = bodies.setdefault(one.device_id, {"lot": one.lot, "tariffs": []})
         begins = one.valid_from.astimezone(UTC).isoformat()
         body["tariffs"].append({"from": begins, "code": one.code, "version": one.version, "document": one.document})
-    orders = [
-        CommandOrder(device, CommandKind.TARIFF, body, f"tariff:{_digest(body)}") for device, body in bodies.items()
-    ]
-    return len(commands.queue(connection, orders, now))
+    return bodies
 
 
 def _digest(body: dict[str, Any]) -> str:

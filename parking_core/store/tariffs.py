@@ -87,6 +87,18 @@ WHERE l.id = ANY(%(lots)s) AND b.valid_from >= coalesce(
 ORDER BY n.device_id, b.valid_from
 """
 
+# A lane that was away for longer than the command's deadline, and has been heard since.
+_LANES_THAT_MISSED = """
+WITH newest AS (
+    SELECT DISTINCT ON (device_id) device_id, state, ended_at, count(*) OVER (PARTITION BY device_id) AS told
+    FROM commands WHERE kind = 'tariff' ORDER BY device_id, created_at DESC, id
+)
+SELECT newest.device_id, d.lot_id, newest.told
+FROM newest JOIN devices d ON d.id = newest.device_id JOIN device_liveness alive ON alive.device_id = d.id
+WHERE newest.state = 'timed_out' AND alive.last_heard_at > newest.ended_at
+ORDER BY newest.device_id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredTariff:
@@ -196,6 +208,11 @@ def for_lanes(connection: Connection[Any], lots: Sequence[int], at: datetime) ->
     """What the lanes of these lots compute by from `at` on, by lane and moment."""
     rows = connection.execute(_LANES_AND_BINDINGS, {"lots": list(lots), "at": at})
     return [LaneBinding(*row) for row in rows]
+
+
+def lanes_that_missed(connection: Connection[Any]) -> list[tuple[int, int, int]]:
+    """Lanes whose newest tariff command timed out and that were heard since: device, lot, how often it was told one."""
+    return connection.execute(_LANES_THAT_MISSED).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

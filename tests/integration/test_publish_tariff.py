@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from parking_core.errors import InvalidInputError, NotFoundError
-from parking_core.flows.publish_tariff import Binding, publish_tariff
+from parking_core.flows.publish_tariff import Binding, announce_again, publish_tariff
 from parking_core.flows.seed_district import seed_district
 from parking_core.flows.seed_tariffs import BRANCH_ROAD, HOSPITAL, OFF_STREET, SINCE, TRUNK_ROAD, seed_tariffs
 from parking_core.store import tariffs
@@ -176,3 +176,28 @@ def test_each_process_may_read_what_it_prices_by(db: psycopg.Connection[Any], ro
         assert db.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", (role, table)).fetchone() == (True,), table
     for table in ("tariffs", "lot_tariffs", "permits"):
         assert db.execute("SELECT has_table_privilege(%s, %s, 'INSERT')", (role, table)).fetchone() == (False,), table
+
+
+def test_a_lane_that_was_away_for_too_long_is_told_again_when_it_is_back(db: psycopg.Connection[Any]) -> None:
+    lanes = [add_lane(db, add_lot(db, f"L{place}"), f"L{place}-X1") for place in (1, 2, 3)]
+    publish_tariff(db, hourly(), Binding(NOW, ["L1", "L2", "L3"]), NOW)
+    given_up = NOW + timedelta(days=7)
+    db.execute("UPDATE commands SET state = 'acknowledged', ended_at = %s WHERE device_id = %s", (NOW, lanes[0]))
+    db.execute("UPDATE commands SET state = 'timed_out', ended_at = %s WHERE state = 'queued'", (given_up,))
+    db.execute(
+        "INSERT INTO device_liveness (device_id, last_heard_at, online) VALUES (%s, %s, true), (%s, %s, false)",
+        (lanes[1], given_up - HOUR, lanes[0], given_up + HOUR),
+    )
+    assert announce_again(db, given_up + HOUR) == 0, "the one that was told is back; those that were not are away"
+    db.execute("UPDATE device_liveness SET last_heard_at = %s, online = true", (given_up + HOUR,))
+    assert announce_again(db, given_up + 2 * HOUR) == 1
+    assert announce_again(db, given_up + 3 * HOUR) == 0, "it is on its way"
+    told = db.execute(
+        "SELECT state, payload, cause FROM commands WHERE device_id = %s ORDER BY created_at", (lanes[1],)
+    )
+    (first, body, cause), (state, again, second) = told.fetchall()
+    assert (first, state, again) == ("timed_out", "queued", body)
+    assert second == f"{cause}:2"
+    db.execute("UPDATE commands SET state = 'timed_out', ended_at = %s WHERE state = 'queued'", (given_up + 4 * HOUR,))
+    db.execute("UPDATE device_liveness SET last_heard_at = %s", (given_up + 5 * HOUR,))
+    assert announce_again(db, given_up + 5 * HOUR) == 1, "as often as it takes"

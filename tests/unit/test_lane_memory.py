@@ -159,3 +159,15 @@ def test_increments_of_the_status_list_fit_or_are_refused() -> None:
     assert memory.keep_status_list({"version": "3", "base": None, "entries": []})
     assert not memory.is_listed("obu", "B")
     assert memory.list_version == "3"
+
+
+def test_a_status_list_that_is_not_newer_is_done_and_changes_nothing(tmp_path: Path) -> None:
+    memory = LaneMemory(tmp_path / "lane.journal")
+    assert memory.keep_status_list({"version": "2", "base": None, "entries": [["card", "A", 1]]})
+    assert memory.keep_status_list({"version": "1", "base": None, "entries": []}), "it came late"
+    assert memory.keep_status_list({"version": "2", "base": "0", "entries": [["card", "A", None]]}), "it came again"
+    assert (memory.list_version, memory.is_listed("card", "A")) == ("2", True)
+    memory.close()
+    again = LaneMemory(tmp_path / "lane.journal")
+    assert (again.list_version, again.is_listed("card", "A")) == ("2", True)
+    again.close()
