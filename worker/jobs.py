@@ -19,8 +19,10 @@ from parking_core.flows.close_month import close_again, close_month, month_befor
 from parking_core.flows.drop_old_history import drop_old_history
 from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.mask_old_plates import mask_old_plates
+from parking_core.flows.publish_tariff import announce_again
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from parking_core.flows.settle_transactions import flag_missing_tacs
+from parking_core.flows.strip_old_messages import strip_old_messages
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def reconcile(settings: Settings) -> None:
         closed = (
             close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
         )
+        announced = announce_again(connection, now)
         again = close_again(connection, zone, now) if now.astimezone(zone).hour == _CLOSES_AGAIN_AT else {}
     log.info(
         "reconciliation",
@@ -86,6 +89,7 @@ def reconcile(settings: Settings) -> None:
         holds_expired=holds_expired,
         statements=closed.new_versions if closed else {},
         statements_again=again,
+        tariffs_announced_again=announced,
     )
 
 
@@ -97,8 +101,10 @@ def drop(settings: Settings) -> None:
         now = datetime.now(UTC)
         dropped = drop_old_history(connection, now, settings.retention_days)
         masked = mask_old_plates(connection, now, settings.plate_retention_days)
+        stripped = strip_old_messages(connection, now, settings.plate_retention_days)
     log.info("retention", **asdict(dropped))
     log.info("old plates masked", **asdict(masked))
+    log.info("old messages emptied", **asdict(stripped))
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> float:

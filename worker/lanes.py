@@ -3,7 +3,7 @@
 lanes    on notify, 1 s at the latest   lane_events ─► questions first, batches of 400 ─► visits, charges, journal, answers
          every second                   open visits ─► lane_counts, beside what sensors say (Redis)
 duties   every minute                   numbers of lanes ─► gaps; stays that are too long ─► given up;
-                                        holds that expire
+                                        holds that expire; payment links that have expired ─► out of fee answers
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from parking_core.flows.count_lanes import count_lanes
 from parking_core.flows.follow_lanes import Desk, follow_lanes, follow_questions, give_up_stays
 from parking_core.flows.hold_money import expire_holds
+from parking_core.flows.strip_old_messages import strip_tokens
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
 from parking_core.store import lane_work
 from parking_core.store.live_state import LiveState
@@ -123,5 +124,6 @@ class LaneDuties:
             log.info("lane records", missing=gaps.missing, came_late=gaps.filled)
         given_up = give_up_stays(self._connection, self._desk, now)
         expired = expire_holds(self._connection, now)
+        strip_tokens(self._connection, now)
         if given_up or expired:
             log.info("lane duties", stays_given_up=given_up, holds_expired=expired)

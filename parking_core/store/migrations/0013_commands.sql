@@ -20,6 +20,8 @@ CREATE TABLE commands (
 CREATE INDEX commands_due ON commands (next_try_at) WHERE state IN ('queued', 'sent');
 CREATE INDEX commands_device_time ON commands (device_id, created_at);
 CREATE INDEX commands_device ON commands (device_id, kind) WHERE state IN ('queued', 'sent');
+-- Fee answers that still hold a payment link: it is taken out when it has expired.
+CREATE INDEX commands_token ON commands (created_at) WHERE kind = 'fee_answer' AND payload ->> 'pay_path' IS NOT NULL;
 
 DO $$
 BEGIN

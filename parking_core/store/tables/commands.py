@@ -33,4 +33,9 @@ commands = Table(
     ),
     Index("commands_device_time", "device_id", "created_at"),
     Index("commands_due", "next_try_at", postgresql_where=text("(state = ANY (ARRAY['queued'::text, 'sent'::text]))")),
+    Index(
+        "commands_token",
+        "created_at",
+        postgresql_where=text("((kind = 'fee_answer'::text) AND ((payload ->> 'pay_path'::text) IS NOT NULL))"),
+    ),
 )
