@@ -8,18 +8,21 @@ import socket
 import stat
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from onebox import applications, apt_sources, packages, ports, runtime
+from onebox.acquirer import AcquirerKeys
 from onebox.home import passable
 from onebox.instance import Instance, Phase, State
 from onebox.services import URL_VARIABLES
+from parking_core.acquirers import load_signing_key, load_verifying_keys
 from parking_core.errors import InstallationError, SettingsError
-from parking_core.settings import clearing_url
+from parking_core.settings import AcquirerSettings, clearing_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +68,7 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
         *_processes(running),
         *_urls(environ, running),
         *_clearing(environ),
+        *_payments(home, environ),
     ]
 
 
@@ -225,8 +229,35 @@ def _clearing(environ: Mapping[str, str]) -> list[Finding]:
         return [Finding("clearing centre", Verdict.BROKEN, str(error), "Set PARKING_CLEARING_URL to tcp://host:port.")]
     if url:
         return [Finding("clearing centre", Verdict.GOOD, url)]
-    seen = "PARKING_CLEARING_URL is not set: ETC transactions wait as ready"
-    return [Finding("clearing centre", Verdict.NOTE, seen, "Set it to tcp://host:port to have them sent.")]
+    seen = "not configured: ETC transactions are kept, and wait as ready"
+    return [
+        Finding(
+            "clearing centre", Verdict.NOTE, seen, "To have them sent, set PARKING_CLEARING_URL to tcp://host:port."
+        )
+    ]
+
+
+def _payments(home: Home, environ: Mapping[str, str]) -> list[Finding]:
+    """Whether drivers can pay by QR code, as a platform that this environment starts would see it."""
+    what = "payments by QR"
+    try:
+        settings = AcquirerSettings.from_environ(environ)
+        own = settings.key_file or str(AcquirerKeys.of(home).private("platform"))  # made when the platform starts
+        settings = replace(settings, key_file=own)
+        if settings.url and not settings.missing():
+            load_verifying_keys(Path(settings.public_key_file), "PARKING_ACQUIRER_PUBLIC_KEY_FILE")
+            if environ.get("PARKING_ACQUIRER_KEY_FILE"):
+                load_signing_key(Path(settings.key_file), "PARKING_ACQUIRER_KEY_FILE")
+    except SettingsError as error:
+        return [Finding(what, Verdict.BROKEN, str(error), "Correct the setting or the file it names.")]
+    if not settings.missing():
+        return [Finding(what, Verdict.GOOD, f"{settings.code} at {settings.url}")]
+    if not settings.url and not settings.public_key_file:
+        seen = "not configured: nobody pays by QR code, what is due is arrears"
+        mend = "To offer it, set PARKING_ACQUIRER_URL and PARKING_ACQUIRER_PUBLIC_KEY_FILE."
+        return [Finding(what, Verdict.NOTE, seen, mend)]
+    lacking = " and ".join(settings.missing())
+    return [Finding(what, Verdict.BROKEN, f"half configured: {lacking} is not set", f"Set {lacking}, or none of them.")]
 
 
 def _reachable(name: str, variable: str, url: str) -> Finding:

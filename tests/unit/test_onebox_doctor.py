@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from onebox import diagnosis, packages
+from onebox.acquirer import AcquirerKeys
 from onebox.applications import caller
 from onebox.diagnosis import Finding, Verdict, examine
 from onebox.home import Home
@@ -110,3 +111,23 @@ def test_doctor_says_whether_transactions_can_be_cleared(url: str, verdict: Verd
     (finding,) = diagnosis._clearing({"PARKING_CLEARING_URL": url})
     assert finding.verdict is verdict
     assert "wait as ready" in finding.seen or url
+
+
+def test_doctor_says_whether_drivers_can_pay_by_qr(home: Home, tmp_path: Path) -> None:
+    def finding(**environ: str) -> Finding:
+        (found,) = diagnosis._payments(home, {f"PARKING_ACQUIRER_{name}": value for name, value in environ.items()})
+        return found
+
+    AcquirerKeys.of(home).ensure("simulated")
+    public, private = (str(path) for path in (AcquirerKeys.of(home).public("simulated"), tmp_path / "none.pem"))
+    absent = finding()
+    assert absent.verdict is Verdict.NOTE, "nobody needs an acquirer"
+    assert "not configured" in absent.seen
+    complete = finding(URL="https://pay.example", PUBLIC_KEY_FILE=public)
+    assert (complete.verdict, complete.seen) == (Verdict.GOOD, "acq at https://pay.example")
+    half = finding(URL="https://pay.example")
+    assert (half.verdict, half.mend) == (Verdict.BROKEN, "Set PARKING_ACQUIRER_PUBLIC_KEY_FILE, or none of them.")
+    assert finding(PUBLIC_KEY_FILE=public).verdict is Verdict.BROKEN
+    assert finding(URL="http://pay.example", PUBLIC_KEY_FILE=public).verdict is Verdict.BROKEN
+    assert finding(URL="https://pay.example", PUBLIC_KEY_FILE=private).verdict is Verdict.BROKEN
+    assert finding(URL="https://pay.example", PUBLIC_KEY_FILE=public, KEY_FILE=private).verdict is Verdict.BROKEN
