@@ -1,7 +1,7 @@
 """Whom the platform settles with in a demo: a simulated clearing centre and a simulated acquirer, on loopback.
 
     simulated_environment     before the platform starts: addresses and keys, so that it believes both
-    serve                     beside it: both, as unreliable as real ones; the centre's books outlast the demo
+    serve                     beside it: both, as unreliable as real ones; their books outlast the demo
 
 An installation that names a centre or an acquirer of its own is left with that one; `parking up` starts neither.
 """
@@ -81,7 +81,13 @@ async def _acquirer(home: Home, api_url: str, url: str) -> AsyncIterator[None]:
     keys = acquirer.AcquirerKeys.of(home)
     faults = Faults(lose=0.05, repeat=0.1, reorder=0.1, delay_s=0.5)
     notices = f"{api_url}/v1/payments/notices/acq"
-    business = simulated.build(notices, keys.private("simulated"), keys.public("platform"), faults=faults)
+    business = simulated.build(
+        notices,
+        keys.private("simulated"),
+        keys.public("platform"),
+        faults=faults,
+        journal=home.root / "simulated-acquirer" / "books.journal",
+    )
     serving = asyncio.create_task(simulated.serve(business, url), name="acquirer")
     try:
         yield

@@ -89,8 +89,9 @@ class SimulatedAcquirer:
         zone: str = "Asia/Shanghai",
         seed: int = 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        journal: Path | None = None,
     ) -> None:
-        self.books = Books(ZoneInfo(zone))
+        self.books = Books(ZoneInfo(zone), journal)
         self.callbacks = callbacks
         self.wallets = wallets
         self.away = False  # answers 503 to everything of the merchant's
@@ -111,6 +112,7 @@ class SimulatedAcquirer:
                 for task in self._paying:
                     task.cancel()
                 await self.callbacks.close()
+                self.books.end()
 
         return Starlette(
             lifespan=lifespan,
@@ -279,8 +281,9 @@ def build(
     faults: Faults,
     wallets: Wallets = Wallets(),  # frozen, so that one for all is harmless
     seed: int = 1,
+    journal: Path | None = None,
 ) -> SimulatedAcquirer:
-    """An acquirer that tells the merchant at `notify_url`; keys are PEM files.
+    """An acquirer that tells the merchant at `notify_url`; keys are PEM files, books outlast it in `journal`.
 
     Raises:
         SettingsError: a key file cannot be used.
@@ -288,7 +291,7 @@ def build(
     own = load_signing_key(key, "--key")
     callbacks = Callbacks(notify_url, own, faults=faults, seed=seed, clock=lambda: datetime.now(UTC))
     return SimulatedAcquirer(
-        own, load_verifying_keys(merchant_key, "--merchant-key"), callbacks, wallets=wallets, seed=seed
+        own, load_verifying_keys(merchant_key, "--merchant-key"), callbacks, wallets=wallets, seed=seed, journal=journal
     )
 
 

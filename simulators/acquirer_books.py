@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003  # the journal is read by these types
 from typing import TYPE_CHECKING
+from uuid import UUID  # noqa: TC003  # same
+
+import msgspec
 
 from parking_core.acquirers import CURRENCY, AcquirerState, BillKind, BillLine, OrderAnswer, OrderRequest
 from parking_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
-    from uuid import UUID
+    from datetime import date
+    from pathlib import Path
+    from typing import BinaryIO
     from zoneinfo import ZoneInfo
 
 FEE_PER_100_000 = 380  # 0.38 %, rounded half up to a whole fen: an invented rate of the usual size
@@ -55,14 +60,57 @@ class RefusedError(InvalidInputError):
     """The acquirer does not do it."""
 
 
-class Books:
-    """All of one acquirer's business with one merchant; days are local ones of `zone`."""
+class _Line(msgspec.Struct, omit_defaults=True):
+    """Of the journal: one of them, as it is from now on."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    order: SimulatedOrder | None = None
+    transaction: Transaction | None = None
+    refund: GivenBack | None = None
+
+
+class Books:
+    """All of one acquirer's business with one merchant.
+
+    Args:
+        zone: of local days.
+        journal: a file that outlasts the process; None: the books end with it.
+    """
+
+    def __init__(self, zone: ZoneInfo, journal: Path | None = None) -> None:
         self.orders: dict[UUID, SimulatedOrder] = {}
         self.transactions: dict[str, Transaction] = {}
         self.refunds: dict[UUID, GivenBack] = {}
         self._zone = zone
+        self._file: BinaryIO | None = None
+        if journal is not None:
+            self._open(journal)
+
+    def end(self) -> None:
+        """Closes the journal."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self, journal: Path) -> None:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        content = journal.read_bytes() if journal.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]  # a power cut may have left half a line
+        if len(whole) != len(content):
+            journal.write_bytes(whole)
+        for text in whole.splitlines():
+            line = msgspec.json.decode(text, type=_Line)
+            if line.order is not None:
+                self.orders[line.order.id] = line.order
+            if line.transaction is not None:
+                self.transactions[line.transaction.reference] = line.transaction
+            if line.refund is not None:
+                self.refunds[line.refund.refund_id] = line.refund
+        self._file = journal.open("ab")
+
+    def _note(self, line: _Line) -> None:
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
 
     def order(self, request: OrderRequest, code_url: str) -> SimulatedOrder:
         """The order of this number, made where there is none.
@@ -76,6 +124,7 @@ class Books:
                 raise RefusedError(f"Orders are in {CURRENCY}.")
             known = SimulatedOrder(request.order_id, request.amount_fen, request.expires_at, code_url)
             self.orders[request.order_id] = known
+            self._note(_Line(order=known))
         if known.amount_fen != request.amount_fen:
             raise RefusedError("This number is known with another amount.")
         return known
@@ -106,6 +155,7 @@ class Books:
         taken = self.take(str(order.id), order.amount_fen if amount_fen is None else amount_fen, now)
         order.transactions.append(taken)
         order.state = AcquirerState.PAID
+        self._note(_Line(order=order))
         return taken
 
     def take(self, order_id: str, amount_fen: int, now: datetime) -> Transaction:
@@ -113,12 +163,14 @@ class Books:
         reference = f"T{now.astimezone(self._zone):%Y%m%d}{len(self.transactions) + 1:08}"
         fee = (amount_fen * FEE_PER_100_000 + 50_000) // 100_000
         self.transactions[reference] = taken = Transaction(reference, order_id, amount_fen, now, fee)
+        self._note(_Line(transaction=taken))
         return taken
 
     def close(self, order: SimulatedOrder) -> None:
         """Nobody pays it any more, unless somebody has."""
         if order.state is AcquirerState.OPEN:
             order.state = AcquirerState.CLOSED
+            self._note(_Line(order=order))
 
     def give_back(self, refund_id: UUID, order_id: UUID, transaction: str, amount_fen: int, now: datetime) -> GivenBack:
         """The refund of this number, made where there is none.
@@ -134,8 +186,10 @@ class Books:
             raise RefusedError("There is no such payment, or not so much of it is left.")
         reference = f"R{now.astimezone(self._zone):%Y%m%d}{len(self.refunds) + 1:08}"
         self.refunds[refund_id] = GivenBack(refund_id, reference, order_id, transaction, amount_fen, now)
+        self._note(_Line(refund=self.refunds[refund_id]))
         if given + amount_fen == taken.amount_fen:
             self.orders[order_id].state = AcquirerState.REFUNDED
+            self._note(_Line(order=self.orders[order_id]))
         return self.refunds[refund_id]
 
     def bill(self, day: date) -> list[BillLine]:

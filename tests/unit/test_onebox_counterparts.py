@@ -70,6 +70,7 @@ def test_both_serve_until_the_block_ends(home: Home) -> None:
 
     asyncio.run(scenario())
     assert (home.root / "simulated-clearing-centre" / "books.journal").exists()
+    assert (home.root / "simulated-acquirer" / "books.journal").exists()
 
 
 def test_a_platform_that_was_up_is_left_alone(home: Home) -> None:

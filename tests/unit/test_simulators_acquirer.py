@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -17,6 +17,9 @@ from parking_core.acquirers import AcquirerState, BillKind, OrderRequest
 from simulators.acquirer import SimulatedAcquirer, Wallets
 from simulators.acquirer_books import Books, RefusedError
 from simulators.acquirer_callbacks import Callbacks, Faults, notice_body
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ZONE = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 23, 15, 59, 59, tzinfo=UTC)  # a second before midnight there
@@ -78,6 +81,28 @@ def test_what_is_closed_or_over_is_not_paid() -> None:
             books.pay(order, at)
     assert books.answer(over, NOW + 60 * SECOND).state is AcquirerState.CLOSED
     assert books.truth() == {}
+
+
+def test_books_that_are_opened_again_go_on_where_they_were(tmp_path: Path) -> None:
+    journal = tmp_path / "acquirer" / "books.journal"
+    before = Books(ZONE, journal)
+    paid, refunded, closed, still_open = (before.order(wanted(), "w") for _ in range(4))
+    references = [before.pay(one, NOW).reference for one in (paid, refunded)]
+    before.give_back(uuid.uuid4(), refunded.id, references[1], 1000, NOW)
+    before.close(closed)
+    before.end()
+    with journal.open("ab") as file:
+        file.write(b'{"order": {"id"')  # the power failed
+    again = Books(ZONE, journal)
+    assert (again.orders, again.transactions, again.refunds) == (before.orders, before.transactions, before.refunds)
+    assert again.truth() == before.truth()
+    assert again.pay(again.orders[still_open.id], NOW).reference not in references, "a number is never given twice"
+    with pytest.raises(RefusedError, match="closed"):
+        again.pay(again.orders[closed.id], NOW)
+    again.end()
+    third = Books(ZONE, journal)
+    assert third.orders[still_open.id].state is AcquirerState.PAID
+    third.end()
 
 
 class Merchant:
