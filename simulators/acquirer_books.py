@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003  # the journal is read by these types
 from typing import TYPE_CHECKING
-from uuid import UUID  # noqa: TC003  # same
+from uuid import UUID  # noqa: TC003  # the journal is read by it, too
 
 import msgspec
 
