@@ -152,7 +152,10 @@ def normal(text: str | None) -> str | None:
     if plain in _UNPLATED:
         return None
     plain = _SEPARATORS.sub("", _COLOR_SUFFIX.sub("", plain))
-    return None if plain in _UNPLATED else plain
+    if plain in _UNPLATED:
+        return None
+    # What stood apart may compose now ("A", space, accent): once more, until it is in its one form.
+    return plain if plain == text else normal(plain)
 
 
 @lru_cache(maxsize=4096)
