@@ -187,6 +187,7 @@ def test_a_lane_without_an_answer_computes_by_its_own_tariff_and_the_platform_co
     lanes = play(stage, tmp_path, scene)
     assert (lanes.counts.offline, lanes.counts.answered, lanes.counts.unpriced) == (9, 0, 0)
     stage.worker().start()
+    stage.await_rows(made(lanes), "lane_events")
     until(lambda: followed(stage), 30, "the worker does not follow")
     assert stage.query("SELECT count(*) FROM visits WHERE state = 'closed'") == [(9,)]
     assert stage.query("SELECT count(*) FROM differences WHERE name = 'amount_differs'") == [(0,)]
@@ -220,6 +221,7 @@ def test_lanes_that_restart_number_on_without_a_gap_and_remember_who_is_inside(
     # The killed broker may have forgotten the gateway's session: what came before it is back would be for nobody.
     until(lambda: stage.gateway().says("subscribed", said), 30, "the gateway does not come back")
     second = play(stage, tmp_path, go)
+    stage.await_rows(made(second), "lane_events")
     until(lambda: followed(stage), 30, "the worker does not follow")
     for before, after in zip(first.lots, second.lots, strict=True):
         assert len(after.cars) == len(before.cars) - 1
