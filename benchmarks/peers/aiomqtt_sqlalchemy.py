@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import aiomqtt
 import uvloop
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table
-from sqlalchemy.dialects.postgresql import REAL, insert
+from sqlalchemy.dialects.postgresql import REAL, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BATCH = 500
@@ -62,8 +62,9 @@ def row_of(payload: bytes) -> dict[str, Any]:
 class Batches:
     """Rows until there are enough of them or the first is old enough."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, statement: Insert) -> None:
         self._engine = engine
+        self._statement = statement
         self._rows: list[dict[str, Any]] = []
         self._writing = asyncio.Lock()
 
@@ -79,7 +80,7 @@ class Batches:
             rows, self._rows = self._rows, []
             if rows:
                 async with self._engine.begin() as connection:
-                    await connection.execute(INSERT, rows)
+                    await connection.execute(self._statement, rows)
 
     async def write_regularly(self) -> None:
         """Rows do not wait for company for longer than AGE_S."""
@@ -92,7 +93,7 @@ async def main(mqtt_url: str, database_url: str) -> None:
     """Runs until it is ended."""
     parts = urlsplit(mqtt_url)
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
-    batches = Batches(engine)
+    batches = Batches(engine, INSERT)
     client = aiomqtt.Client(
         parts.hostname or "127.0.0.1",
         parts.port or 1883,

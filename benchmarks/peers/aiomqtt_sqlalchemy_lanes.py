@@ -20,12 +20,11 @@ import aiomqtt
 import uvloop
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from benchmarks.peers.aiomqtt_sqlalchemy import Batches
 from parking_core.store.tables import metadata
 
-BATCH = 500
-AGE_S = 0.1
 INSERT = insert(metadata.tables["lane_events"]).on_conflict_do_nothing()
 LANES = "SELECT device.code, device.id, device.lot_id FROM devices AS device JOIN lanes ON lanes.device_id = device.id"
 
@@ -53,42 +52,13 @@ def row_of(payload: bytes, device_id: int, lot_id: int) -> dict[str, Any]:
     }
 
 
-class Batches:
-    """Rows until there are enough of them or the first is old enough."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._rows: list[dict[str, Any]] = []
-        self._writing = asyncio.Lock()
-
-    async def add(self, row: dict[str, Any]) -> None:
-        """Takes a row."""
-        self._rows.append(row)
-        if len(self._rows) >= BATCH:
-            await self.write()
-
-    async def write(self) -> None:
-        """Inserts what there is, in one transaction."""
-        async with self._writing:
-            rows, self._rows = self._rows, []
-            if rows:
-                async with self._engine.begin() as connection:
-                    await connection.execute(INSERT, rows)
-
-    async def write_regularly(self) -> None:
-        """Rows do not wait for company for longer than AGE_S."""
-        while True:
-            await asyncio.sleep(AGE_S)
-            await self.write()
-
-
 async def main(mqtt_url: str, database_url: str) -> None:
     """Runs until it is ended."""
     parts = urlsplit(mqtt_url)
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     async with engine.connect() as connection:
         lanes = {code: (device, lot) for code, device, lot in (await connection.execute(text(LANES))).all()}
-    batches = Batches(engine)
+    batches = Batches(engine, INSERT)
     client = aiomqtt.Client(
         parts.hostname or "127.0.0.1",
         parts.port or 1883,
