@@ -83,7 +83,7 @@ NUMBERS: Final = {
 }
 
 # Money of a transaction that failed one of these waits for a person. The others are told and change nothing: a camera
-# misreads every hundredth plate. An absent TAC waits for its completion instead.
+# misreads every hundredth plate, and where OBU and card disagree the card was charged all the same. An absent TAC waits for its completion instead.
 HOLDING: Final = frozenset(
     {
         Check.TAC_FORM,
@@ -92,7 +92,6 @@ HOLDING: Final = frozenset(
         Check.ENTRY_AFTER_EXIT,
         Check.BALANCE,
         Check.SITE_INACTIVE,
-        Check.OBU_CARD_PLATES,
         Check.LIST_VERSION_ABSENT,
         Check.CARD_EXPIRED,
         Check.OBU_EXPIRED,

@@ -53,9 +53,8 @@ CHANGES: Final[Mapping[EtcState, frozenset[EtcState]]] = {
 TERMINAL_MISSING: Final = "terminal_missing"  # money without (terminal, serial): kept under the lane's record number
 COMPLETION_AMOUNT: Final = "completion_amount"  # the late reply names another amount than the lane's record
 
-# What holds money back: the centre would dispute it, or the amount itself is in doubt. Plates that disagree do not: the
-# card was charged all the same, and a camera misreads every hundredth plate.
-BLOCKING: Final[frozenset[str]] = (HOLDING - {Check.OBU_CARD_PLATES}) | {TERMINAL_MISSING, COMPLETION_AMOUNT}
+# What holds money back: the centre would dispute it, or the amount itself is in doubt.
+BLOCKING: Final[frozenset[str]] = HOLDING | {TERMINAL_MISSING, COMPLETION_AMOUNT}
 # What is told to a person, held back or not. The other checks say how well a lane reads, not what becomes of money.
 ROUTED: Final[frozenset[str]] = BLOCKING | {Check.OBU_CARD_PLATES, Check.CAMERA_ETC_PLATES, Check.LIST_VERSION_OLD}
 
