@@ -126,9 +126,9 @@ def test_the_nightly_job_runs_in_the_queue(store: Connection, database_url: str)
             await app.run_worker_async(wait=False, install_signal_handlers=False, delete_jobs="never")
 
     asyncio.run(scenario())
-    assert store.execute("SELECT task_name, status::text FROM jobs.procrastinate_jobs").fetchall() == [
-        ("retention", "succeeded")
-    ]
+    # Others of the queue come due by the clock: what stands beside the job depends on the minute at which this runs.
+    nightly = "SELECT status::text FROM jobs.procrastinate_jobs WHERE task_name = 'retention'"
+    assert ("succeeded",) in store.execute(nightly).fetchall()
     assert store.execute("SELECT count(*) FROM clock_ledger").fetchone() == (0,)
 
 
