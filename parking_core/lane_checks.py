@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from parking_core.lane_tail import fits
 from parking_core.lanes import LaneEventKind, Way
 from parking_core.plates import PlateColor, form_of
 
@@ -35,6 +36,7 @@ class Check(StrEnum):
 
     TAC_ABSENT = "tac_absent"  # charged, but the reply with the TAC was lost: a completion may bring it
     TAC_FORM = "tac_form"  # not eight hexadecimal digits
+    TAIL_FORM = "tail_form"  # terminal, serial, trade type, TAC or balance fits no package to the clearing centre
     AMOUNT_RANGE = "amount_range"  # negative, or over the lane's limit
     CARD_LENGTH = "card_length"
     ENTRY_AFTER_EXIT = "entry_after_exit"  # decided where visits are paired
@@ -64,6 +66,7 @@ class Numbers:
 NUMBERS: Final = {
     Check.TAC_ABSENT: Numbers(1, 2),
     Check.TAC_FORM: Numbers(1, 2),
+    Check.TAIL_FORM: Numbers(),
     Check.AMOUNT_RANGE: Numbers(7, 3),
     Check.CARD_LENGTH: Numbers(8, 7),
     Check.ENTRY_AFTER_EXIT: Numbers(16, 9),
@@ -87,9 +90,9 @@ NUMBERS: Final = {
 HOLDING: Final = frozenset(
     {
         Check.TAC_FORM,
+        Check.TAIL_FORM,
         Check.AMOUNT_RANGE,
         Check.CARD_LENGTH,
-        Check.ENTRY_AFTER_EXIT,
         Check.BALANCE,
         Check.SITE_INACTIVE,
         Check.LIST_VERSION_ABSENT,
@@ -116,6 +119,8 @@ def failed_checks(event: LaneEvent, lane: Lane, context: Context) -> tuple[Check
         found.add(Check.CLOCK_SUSPECT)
     if event.etc is not None and event.kind in _PASSAGES:
         found.update(_transaction(event.etc, lane))
+        if (event.etc.amount_fen or 0) > 0 and not _fits_the_tail(event.etc):
+            found.add(Check.TAIL_FORM)
         found.update(_expiry(context))
     elif event.etc is not None and event.kind is LaneEventKind.COMPLETION and not is_tac(event.etc.tac):
         found.add(Check.TAC_FORM)  # whatever the network: a late reply has nothing else to tell
@@ -175,6 +180,18 @@ def _transaction(etc: EtcPart, lane: Lane) -> Iterator[Check]:
         yield Check.CARD_LENGTH
     if not etc.status_list_version:
         yield Check.LIST_VERSION_ABSENT
+
+
+def _fits_the_tail(etc: EtcPart) -> bool:
+    return (
+        fits("terminal_no", etc.terminal_no)
+        and fits("terminal_serial", etc.terminal_serial)
+        and fits("trade_type", etc.trade_type)
+        and fits("tac", etc.tac)
+        and fits("amount", etc.amount_fen)
+        and fits("before", etc.balance_before_fen)
+        and fits("after", etc.balance_after_fen)
+    )
 
 
 def _expiry(context: Context) -> Iterator[Check]:

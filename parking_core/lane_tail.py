@@ -28,6 +28,7 @@ _LAYOUT: Final = (
     ("before", 8),
     ("counter", 4),
 )
+_WIDTHS: Final = dict(_LAYOUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,17 @@ def encode_tail(tail: LaneTail) -> str:
             raise ValueError(f"{name} is not hexadecimal, or longer than its {width} digits.")
         parts.append(text.rjust(width, "0"))
     return "".join(parts).lower()
+
+
+def fits(name: str, value: str | int | None) -> bool:
+    """Whether a text or an amount of fen fits its place in the tail; what is absent is written as zeros.
+
+    Raises:
+        KeyError: the tail has no such place.
+    """
+    if isinstance(value, int):
+        return 0 <= value <= _FEN_MAX
+    return value is None or (len(value) <= _WIDTHS[name] and _HEX.fullmatch(value) is not None)
 
 
 def decode_tail(digits: str) -> LaneTail:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from parking_core.clearing.documents import Fields, add, child, start, write, yuan
 from parking_core.clearing.envelope import Envelope, Parties, head_of
 from parking_core.clearing.results import MessageError, PackageResult
+from parking_core.lane_tail import LaneTail, encode_tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 MOST_RECORDS: Final = 100  # of one package: ours, so that a refusal concerns few
 LONGEST_WAIT: Final = timedelta(minutes=5)  # then a package leaves with what there is
 RECORD_LIMIT: Final = 10_000  # the centre takes fewer than this; also the limit of what we read
-_WORD: Final = 0xFFFFFFFF  # 8 hexadecimal digits
 WITH_TRANSACTIONS: Final = "7"  # MessageType of a package
 _FIRST_RESEND: Final = timedelta(seconds=30)  # a response takes the centre seconds
 _LONGEST_RESEND: Final = timedelta(hours=1)
@@ -121,30 +121,24 @@ class TransactionPackage:
 
 
 def customized_data(record: TransactionRecord, zone: ZoneInfo) -> str:
-    """The 76 hexadecimal digits that the issuer verifies by the TAC (layout: hh9net/etc, `work.txt`).
+    """The 76 hexadecimal digits that the issuer verifies by the TAC; lanes do not report the card's counter: zeros.
 
-    tac 8 | fen 8 | trade type 2 | terminal 12 | serial 8 | local time 14 | reserved 4 | balance after 8 | before 8 |
-    counter of the card 4, which lanes do not report: zeros.
+    Raises:
+        ValueError: something does not fit; such a transaction was held as `tail_form` and is not packed.
     """
     at = record.occurred_at.astimezone(zone)
-    return "".join(
-        (
-            _digits(record.tac, 8),
-            f"{record.amount_fen & _WORD:08x}",
-            _digits(record.trade_type, 2),
-            _digits(record.terminal_no, 12),
-            _digits(record.terminal_serial, 8),
-            f"{at:%Y%m%d%H%M%S}",
-            "0000",
-            f"{record.balance_after_fen & _WORD:08x}",
-            f"{record.balance_before_fen & _WORD:08x}",
-            "0000",
+    return encode_tail(
+        LaneTail(
+            tac=record.tac,
+            amount_fen=record.amount_fen,
+            trade_type=record.trade_type,
+            terminal_no=record.terminal_no,
+            terminal_serial=record.terminal_serial,
+            local_time=at,
+            balance_after_fen=record.balance_after_fen,
+            balance_before_fen=record.balance_before_fen,
         )
     )
-
-
-def _digits(text: str, width: int) -> str:
-    return text.rjust(width, "0")[-width:]
 
 
 def may_become(before: PackageState, after: PackageState) -> bool:

@@ -7,13 +7,13 @@ asked for it; what a visit owes after it is said as after a lane record. The sam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
 
 from parking_core.errors import InvalidInputError, NotFoundError
 from parking_core.flows.charge_visits import review_visits
 from parking_core.flows.pay_arrears import ArrearsPayment, pay_arrears
 from parking_core.flows.settle_transactions import change_state
+from parking_core.lane_checks import Check
 from parking_core.reconciliation import DifferenceName, DifferenceState
 from parking_core.settlement import AccountKind, account, postings
 from parking_core.settlement.accounts import account_of_channel
@@ -22,6 +22,7 @@ from parking_core.store import differences, etc_transactions, journal, lane_work
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from zoneinfo import ZoneInfo
 
     from psycopg import Connection
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from parking_core.store.visit_money import VisitMoney
 
 _OVERPAYMENTS = (DifferenceName.OVERPAID, DifferenceName.PAID_TWICE)
-CHINA: Final = ZoneInfo("Asia/Shanghai")  # of the days of differences, where nobody says otherwise
 _CHANNELS = {AccountKind.ACQUIRER: "qr", AccountKind.CASH: "cash"}
 
 
@@ -73,7 +73,7 @@ def order_refund(
     now: datetime,
     *,
     channel: str = "",
-    zone: ZoneInfo = CHINA,
+    zone: ZoneInfo,
 ) -> Corrected:
     """First stage: the visit's driver is to get `amount_fen` back, by `channel` ("" the way most of it was paid).
 
@@ -168,7 +168,7 @@ def write_off(
     now: datetime,
     *,
     amount_fen: int | None = None,
-    zone: ZoneInfo = CHINA,
+    zone: ZoneInfo,
 ) -> Corrected:
     """Gives up what a visit owes, or `amount_fen` of it.
 
@@ -204,7 +204,7 @@ def write_off(
 
 
 def set_off(
-    connection: Connection[Any], visit_id: int, decision: Decision, now: datetime, *, zone: ZoneInfo = CHINA
+    connection: Connection[Any], visit_id: int, decision: Decision, now: datetime, *, zone: ZoneInfo
 ) -> Corrected:
     """Sets what a visit was paid too much against what its vehicle owes for other visits, the oldest first.
 
@@ -245,7 +245,7 @@ def release_held(
     decision: Decision,
     now: datetime,
     *,
-    zone: ZoneInfo = CHINA,
+    zone: ZoneInfo,
 ) -> Corrected:
     """A held transaction is good after all: it goes to the clearing centre. `terminal` is terminal number and serial.
 
@@ -262,7 +262,7 @@ def reject_held(
     decision: Decision,
     now: datetime,
     *,
-    zone: ZoneInfo = CHINA,
+    zone: ZoneInfo,
 ) -> Corrected:
     """A transaction that is held, or whose TAC never came, is not claimed: its visit owes the money again.
 
@@ -279,7 +279,7 @@ def book_bad_debt(
     decision: Decision,
     now: datetime,
     *,
-    zone: ZoneInfo = CHINA,
+    zone: ZoneInfo,
 ) -> Corrected:
     """Nobody will pay a transaction that is held, disputed or without TAC, and its driver is not asked again.
 
@@ -337,6 +337,11 @@ def _refuse_unless_decidable(transaction: EtcTransaction, after: EtcState) -> No
     if not decidable or after not in CHANGES[transaction.state]:
         raise InvalidInputError(
             f"Transaction {transaction.name} is {transaction.state.value}; it cannot become {after.value}."
+        )
+    if after is EtcState.READY and Check.TAIL_FORM in transaction.reasons:
+        raise InvalidInputError(
+            f"Transaction {transaction.name} does not fit a package to the centre (`tail_form`); "
+            "reject it, and its visit owes the money again."
         )
     if after is EtcState.READY and transaction.tac is None:
         raise InvalidInputError(

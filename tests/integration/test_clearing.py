@@ -202,7 +202,7 @@ def test_a_record_that_makes_its_package_refused_ends_alone_and_the_others_are_b
     store: psycopg.Connection[Any],
 ) -> None:
     add_ready(store, a_lane(store), 20)
-    store.execute("UPDATE etc_transactions SET tac = 'nonsense?' WHERE id = 13")
+    store.execute("UPDATE etc_transactions SET tac = '0A0B0C' WHERE id = 13")
     pack(store)
     centre = books()
     for message in send_all(store, centre):

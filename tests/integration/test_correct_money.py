@@ -99,11 +99,11 @@ def test_a_double_payment_is_given_back_the_way_it_came(store: psycopg.Connectio
     for reference in ("r1", "r2"):
         pay(store, visit, 500, reference)
     tell(store, DifferenceName.PAID_TWICE, visit)
-    ordered = order_refund(store, visit, 500, because(), NOON)
+    ordered = order_refund(store, visit, 500, because(), NOON, zone=ZONE)
     assert (ordered.new, ordered.channel) == (True, "qr:tongpay")
     assert balances(store) == {"acquirer:tongpay": 1000, "revenue:P01": -500, "refunds_payable": -500}
     assert ended(store) == [("paid_twice", "settled")]
-    assert not order_refund(store, visit, 500, because(), NOON).new
+    assert not order_refund(store, visit, 500, because(), NOON, zone=ZONE).new
     for new in (True, False):
         assert pay_refund(store, visit, because(), NOON).new is new
     assert balances(store) == {"acquirer:tongpay": 500, "revenue:P01": -500}
@@ -116,13 +116,13 @@ def test_a_double_payment_is_given_back_the_way_it_came(store: psycopg.Connectio
 def test_more_than_was_overpaid_lessens_what_the_visit_cost(store: psycopg.Connection, lane: int) -> None:
     visit = charged(store, lane, 500)
     pay(store, visit, 700)
-    order_refund(store, visit, 300, because("part"), NOON)
+    order_refund(store, visit, 300, because("part"), NOON, zone=ZONE)
     assert balances(store) == {"acquirer:tongpay": 700, "revenue:P01": -400, "refunds_payable": -300}
     money = visit_money.lock(store, visit)
     assert (money.owed_fen, money.paid_fen, money.refunded_fen, money.refundable_fen) == (0, 700, 300, 400)
     with pytest.raises(InvalidInputError, match="400 fen that can be given back"):
-        order_refund(store, visit, 401, because("more"), NOON)
-    order_refund(store, visit, 400, because("rest"), NOON, channel="bank")
+        order_refund(store, visit, 401, because("more"), NOON, zone=ZONE)
+    order_refund(store, visit, 400, because("rest"), NOON, zone=ZONE, channel="bank")
     pay_refund(store, visit, because("rest"), NOON)
     assert balances(store) == {"acquirer:tongpay": 700, "bank": -400, "refunds_payable": -300}
 
@@ -137,7 +137,7 @@ def test_two_refunds_at_once_do_not_share_one_payment(store: psycopg.Connection,
         with psycopg.connect(database_url, autocommit=True) as connection:
             start.wait()
             try:
-                order_refund(connection, visit, 400, because(key), NOON)
+                order_refund(connection, visit, 400, because(key), NOON, zone=ZONE)
             except InvalidInputError as error:
                 refused.append(str(error))
 
@@ -155,14 +155,14 @@ def test_a_refund_that_cannot_be_is_refused_with_the_reason(store: psycopg.Conne
     pay(store, visit, 500)
     for amount in (0, -5, 501):
         with pytest.raises(InvalidInputError, match="can be given back"):
-            order_refund(store, visit, amount, because(), NOON)
+            order_refund(store, visit, amount, because(), NOON, zone=ZONE)
     with pytest.raises(NotFoundError, match="no visit 99999"):
-        order_refund(store, 99_999, 1, because(), NOON)
+        order_refund(store, 99_999, 1, because(), NOON, zone=ZONE)
     with pytest.raises(InvalidInputError, match="no channel 'shells'"):
-        order_refund(store, visit, 1, because(), NOON, channel="shells")
+        order_refund(store, visit, 1, because(), NOON, zone=ZONE, channel="shells")
     with pytest.raises(NotFoundError, match="was ordered"):
         pay_refund(store, visit, because(), NOON)
-    order_refund(store, visit, 1, because(), NOON)
+    order_refund(store, visit, 1, because(), NOON, zone=ZONE)
     with pytest.raises(InvalidInputError, match="another key"):
         pay_refund(store, other, because(), NOON)
     with pytest.raises(InvalidInputError, match="needs its reason"):
@@ -173,31 +173,31 @@ def test_arrears_are_written_off_once_and_not_beyond_what_is_owed(store: psycopg
     visit = charged(store, lane, 500)
     tell(store, DifferenceName.ARREARS, visit)
     with pytest.raises(InvalidInputError, match="owes 500 fen"):
-        write_off(store, visit, because(), NOON, amount_fen=501)
-    assert write_off(store, visit, because("half"), NOON, amount_fen=200).new
+        write_off(store, visit, because(), NOON, zone=ZONE, amount_fen=501)
+    assert write_off(store, visit, because("half"), NOON, zone=ZONE, amount_fen=200).new
     assert ended(store) == [("arrears", "open")]
     for new in (True, False):
-        assert write_off(store, visit, because("rest"), NOON).new is new
+        assert write_off(store, visit, because("rest"), NOON, zone=ZONE).new is new
     assert ended(store) == [("arrears", "written_off")]
     assert balances(store) == {"write_off:P01": 500, "revenue:P01": -500}
     with pytest.raises(InvalidInputError, match="owes 0 fen"):
-        write_off(store, visit, because("again"), NOON)
+        write_off(store, visit, because("again"), NOON, zone=ZONE)
 
 
 def test_a_held_transaction_is_released_to_the_centre(store: psycopg.Connection, lane: int) -> None:
     visit = etc_exit(store, lane, ("balance",))
     for new in (True, False):
-        assert release_held(store, TERMINAL, because(), NOON).new is new
+        assert release_held(store, TERMINAL, because(), NOON, zone=ZONE).new is new
     assert balances(store) == {"etc_clearing": 500, "receivable:P01": -500}
     assert ended(store) == [("check_failed", "settled"), ("no_tariff", "open")]  # nobody has charged this visit
     assert journal.entries_of_visit(store, visit)[-1].detail["by"] == "Chen"
     with pytest.raises(InvalidInputError, match="is ready; it cannot become rejected"):
-        reject_held(store, TERMINAL, because("d2"), NOON)
+        reject_held(store, TERMINAL, because("d2"), NOON, zone=ZONE)
 
 
 def test_a_rejected_transaction_is_owed_again_and_does_not_move_any_more(store: psycopg.Connection, lane: int) -> None:
     visit = etc_exit(store, lane, ("amount_range",))
-    reject_held(store, TERMINAL, because(), NOON)
+    reject_held(store, TERMINAL, because(), NOON, zone=ZONE)
     assert balances(store) == {}
     row = store.execute("SELECT event_id FROM etc_transactions").fetchone()
     assert row is not None
@@ -207,17 +207,25 @@ def test_a_rejected_transaction_is_owed_again_and_does_not_move_any_more(store: 
     assert journal.owed_by_visit(store, [visit, other]) == {visit: 0, other: 300}
 
 
+def test_what_fits_no_package_can_only_be_rejected(store: psycopg.Connection, lane: int) -> None:
+    etc_exit(store, lane, ("tail_form",))
+    with pytest.raises(InvalidInputError, match="does not fit a package"):
+        release_held(store, TERMINAL, because(), NOON, zone=ZONE)
+    reject_held(store, TERMINAL, because(), NOON, zone=ZONE)
+    assert balances(store) == {}
+
+
 def test_what_a_person_may_not_decide(store: psycopg.Connection, lane: int) -> None:
     etc_exit(store, lane, tac=None)
     with pytest.raises(InvalidInputError, match="has no TAC"):
-        release_held(store, TERMINAL, because(), NOON)
+        release_held(store, TERMINAL, because(), NOON, zone=ZONE)
     with pytest.raises(NotFoundError, match="no transaction x:y"):
-        release_held(store, ("x", "y"), because(), NOON)
+        release_held(store, ("x", "y"), because(), NOON, zone=ZONE)
     assert balances(store) == {"etc_awaiting_tac": 500, "receivable:P01": -500}
-    book_bad_debt(store, TERMINAL, because(), NOON)
+    book_bad_debt(store, TERMINAL, because(), NOON, zone=ZONE)
     assert balances(store) == {"bad_debt:P01": 500, "receivable:P01": -500}
     with pytest.raises(InvalidInputError, match="is bad_debt"):
-        reject_held(store, TERMINAL, because(), NOON)
+        reject_held(store, TERMINAL, because(), NOON, zone=ZONE)
 
 
 def test_a_later_payment_clears_the_oldest_arrears_first(store: psycopg.Connection, lane: int) -> None:
@@ -255,15 +263,15 @@ def test_two_payments_of_a_batch_do_not_clear_the_same_arrears(store: psycopg.Co
 def test_what_was_paid_too_much_is_set_off_against_arrears(store: psycopg.Connection, lane: int) -> None:
     old, today = charged(store, lane, 300), charged(store, lane, 500, at_hour=1)
     with pytest.raises(InvalidInputError, match="not paid too much"):
-        set_off(store, today, because(), NOON)
+        set_off(store, today, because(), NOON, zone=ZONE)
     pay(store, today, 800)
     tell(store, DifferenceName.OVERPAID, today)
     for new in (True, False):
-        done = set_off(store, today, because(), NOON)
+        done = set_off(store, today, because(), NOON, zone=ZONE)
         assert (done.amount_fen, done.new) == (300, new)
     assert journal.owed_by_visit(store, [old, today]) == {old: 0, today: 0}
     assert ended(store) == [("overpaid", "settled")]
     assert journal.entries_of_visit(store, old)[-1].detail["by"] == "Chen"
     pay(store, today, 100, "r2")
     with pytest.raises(InvalidInputError, match="owes nothing"):
-        set_off(store, today, because("d2"), NOON)
+        set_off(store, today, because("d2"), NOON, zone=ZONE)

@@ -118,13 +118,13 @@ def test_a_rejected_transaction_leaves_arrears_with_a_name_and_a_part_written_of
     town.leave(2, paid=1000, tac=None)
     town.follow()
     ((terminal, serial),) = town.rows("SELECT terminal_no, terminal_serial FROM etc_transactions")
-    reject_held(town.db, (terminal, serial), BECAUSE, LATER)
+    reject_held(town.db, (terminal, serial), BECAUSE, LATER, zone=ZONE)
     assert town.differences() == [("arrears", 1000)]
     assert town.visits() == [(CAR, "P01", "closed", [], "later", 1000)]
-    write_off(town.db, visit_of(town), BECAUSE, LATER, amount_fen=400)
+    write_off(town.db, visit_of(town), BECAUSE, LATER, zone=ZONE, amount_fen=400)
     assert town.differences() == [("arrears", 600)]
     assert audit_money(town.db, ZONE).passes
-    write_off(town.db, visit_of(town), Decision(key="d2", by="Chen", reason="the rest"), LATER)
+    write_off(town.db, visit_of(town), Decision(key="d2", by="Chen", reason="the rest"), LATER, zone=ZONE)
     assert (town.differences(), town.differences("written_off")) == ([], [("arrears", 600)])
 
 
@@ -136,9 +136,9 @@ def test_a_part_refunded_or_set_off_leaves_the_rest_with_its_name(town: Town) ->
     town.follow()
     assert town.differences() == [("amount_differs", -900), ("arrears", 500)]
     ((second,),) = town.rows("SELECT id FROM visits WHERE exited_at > %s", NOON)
-    order_refund(town.db, second, 300, BECAUSE, LATER)
+    order_refund(town.db, second, 300, BECAUSE, LATER, zone=ZONE)
     assert town.differences() == [("amount_differs", -600), ("arrears", 500)]
-    set_off(town.db, second, BECAUSE, LATER)
+    set_off(town.db, second, BECAUSE, LATER, zone=ZONE)
     assert town.differences() == [("amount_differs", -100)]
     assert audit_money(town.db, ZONE).passes
 
@@ -253,7 +253,7 @@ def test_what_is_decided_long_after_a_month_changes_its_statement(town: Town) ->
     close_month(town.db, months[0], months[0].until + timedelta(days=3))
     decided = months[1].since + timedelta(days=3)
     ((terminal, serial),) = town.rows("SELECT terminal_no, terminal_serial FROM etc_transactions WHERE tac IS NULL")
-    book_bad_debt(town.db, (terminal, serial), BECAUSE, decided)
+    book_bad_debt(town.db, (terminal, serial), BECAUSE, decided, zone=ZONE)
     close_month(town.db, months[1], months[1].until)
     assert "operator_payable:op1" not in town.balances()  # August bears what May never got
     assert close_again(town.db, ZONE, months[1].until) == {"2026-05": {"op1": 2}}

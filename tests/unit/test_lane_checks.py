@@ -25,7 +25,7 @@ def test_a_good_record_fails_nothing() -> None:
     [
         ({"tac": None}, [Check.TAC_ABSENT]),
         ({"tac": "224"}, [Check.TAC_FORM]),
-        ({"tac": "0A1B2C3G"}, [Check.TAC_FORM]),
+        ({"tac": "0A1B2C3G"}, [Check.TAC_FORM, Check.TAIL_FORM]),
         ({"tac": "224", "card_network": "3301"}, []),  # another network's is verified there
         ({"amount_fen": 0, "tac": None, "balance_before_fen": 5, "balance_after_fen": 5}, []),
         ({"amount_fen": -1}, [Check.AMOUNT_RANGE, Check.BALANCE]),
@@ -43,6 +43,13 @@ def test_a_good_record_fails_nothing() -> None:
         ({"card_plate": None, "obu_plate": "苏B54321"}, [Check.CAMERA_ETC_PLATES]),
         ({"card_plate": "苏BI2345", "obu_plate": None}, [Check.CAMERA_ETC_PLATES, Check.PLATE_FORM]),
         ({"status_list_version": None}, [Check.LIST_VERSION_ABSENT]),
+        ({"terminal_no": "T-01"}, [Check.TAIL_FORM]),
+        ({"terminal_no": "1" * 13}, [Check.TAIL_FORM]),
+        ({"terminal_serial": "123456789"}, [Check.TAIL_FORM]),
+        ({"trade_type": "x"}, [Check.TAIL_FORM]),
+        ({"card_network": "5001", "tac": "0A1B2C3G"}, [Check.TAIL_FORM]),
+        ({"card_network": "5001", "tac": "224"}, []),
+        ({"balance_before_fen": 2**32 + 1_000, "balance_after_fen": 2**32}, [Check.TAIL_FORM]),
     ],
 )
 def test_each_check_finds_its_record(changed: dict[str, Any], checks: list[Check]) -> None:

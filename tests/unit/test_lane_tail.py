@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parking_core.lane_tail import LaneTail, decode_tail, encode_tail
+from parking_core.lane_tail import LaneTail, decode_tail, encode_tail, fits
 from tests.conventions.source import REPOSITORY
 
 VECTORS = "etc/customized_data_vector.json"
@@ -79,6 +79,26 @@ def test_what_is_no_tail_is_refused(digits: str) -> None:
 def test_what_does_not_fit_is_refused(tail: LaneTail) -> None:
     with pytest.raises(ValueError, match=r"hexadecimal"):
         encode_tail(tail)
+
+
+@given(st.text("0123456789aFg-号", max_size=14), st.integers(-1, 2**32))
+def test_a_value_fits_just_when_it_can_be_written(text: str, fen: int) -> None:
+    written: list[tuple[str, str | int, LaneTail]] = [
+        ("terminal_no", text, replace(TAIL, terminal_no=text)),
+        ("terminal_serial", text, replace(TAIL, terminal_serial=text)),
+        ("trade_type", text, replace(TAIL, trade_type=text)),
+        ("tac", text, replace(TAIL, tac=text)),
+        ("before", fen, replace(TAIL, balance_before_fen=fen)),
+        ("after", fen, replace(TAIL, balance_after_fen=fen)),
+        ("amount", fen, replace(TAIL, amount_fen=fen)),
+    ]
+    for name, value, tail in written:
+        if fits(name, value):
+            assert len(encode_tail(tail)) == 76, name
+        else:
+            with pytest.raises(ValueError, match="hexadecimal"):
+                encode_tail(tail)
+    assert fits("tac", None)
 
 
 def test_real_records_read_as_they_are_known_to() -> None:

@@ -212,7 +212,7 @@ def test_every_check_is_decided() -> None:
     """A check is blocking, told, or about the reading only; a new one must be put somewhere."""
     reading = {
         *(Check.TAC_ABSENT, Check.PLATE_FORM, Check.COLOR_UNKNOWN, Check.VEHICLE_CLASS, Check.WRONG_WAY),
-        Check.CLOCK_SUSPECT,
+        *(Check.CLOCK_SUSPECT, Check.ENTRY_AFTER_EXIT),
     }
     assert set(Check) == {check for check in Check if check in etc_rules.ROUTED} | reading
     assert not reading & etc_rules.ROUTED
