@@ -16,10 +16,10 @@ from parking_core.clearing.packages import (
 )
 from parking_core.errors import NotFoundError
 from parking_core.reconciliation import Difference, DifferenceName, DifferenceState
-from parking_core.store import clearing, clearing_records, differences
+from parking_core.store import clearing, clearing_records, differences, etc_transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
     from zoneinfo import ZoneInfo
 
@@ -70,8 +70,30 @@ def pack_ready(
         groups = [ids[cut] for cut in packages_of(since, now, longest_wait)]
         if not groups:
             return []
-        clearing_records.flag(connection, [one for group in groups for one in group])
+        flagged = clearing_records.flag(connection, [one for group in groups for one in group])
+        differences.open_all(connection, _against_the_list(connection, flagged, zone))
         return _make(connection, groups, _Making(now.astimezone(zone).date(), now, zone, parties))
+
+
+def _against_the_list(
+    connection: Connection[Any], flagged: Mapping[int, Sequence[str]], zone: ZoneInfo
+) -> list[Difference]:
+    """A lane took money that its status list forbids, or by an old list: the centre may dispute it, so a person is told."""
+    return [
+        Difference(
+            key=f"check_failed:list:{one.name}",
+            name=DifferenceName.CHECK_FAILED,
+            day=one.occurred_at.astimezone(zone).date(),
+            lot_id=one.lot_id,
+            device_id=one.device_id,
+            visit_id=one.visit_id,
+            event_id=one.event_id,
+            channel="etc",
+            records=1,
+            detail={"reasons": sorted(flagged[one.id]), "held": False},
+        )
+        for one in etc_transactions.by_ids(connection, sorted(flagged))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

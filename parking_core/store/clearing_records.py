@@ -57,6 +57,7 @@ FROM (
     WHERE packed.id = ANY(%(ids)s) AND e.status_list_version IS NOT NULL
 ) AS flagged
 WHERE t.event_id = flagged.id AND cardinality(flagged.flags) > 0
+RETURNING t.id, flagged.flags
 """
 
 # A record's place in its package is its TransId. The lot is the one of its visit: there the money was booked.
@@ -133,10 +134,10 @@ def pack(connection: Connection[Any], packages: dict[int, Sequence[int]], now: d
     return connection.execute(_PACK, parameters).rowcount
 
 
-def flag(connection: Connection[Any], ids: Sequence[int]) -> int:
-    """Notes on transactions what their lane's status list says of them; gives how many were flagged."""
+def flag(connection: Connection[Any], ids: Sequence[int]) -> dict[int, list[str]]:
+    """Notes on transactions what their lane's status list says of them; gives the flags of those that got any, by id."""
     parameters = {"ids": list(ids), "listed": STATUS_LISTED, "old": Check.LIST_VERSION_OLD.value}
-    return connection.execute(_FLAG, parameters).rowcount
+    return dict(connection.execute(_FLAG, parameters).fetchall())
 
 
 def of_packages(connection: Connection[Any], numbers: Sequence[int]) -> list[PackedTransaction]:

@@ -248,6 +248,12 @@ def test_transactions_carry_what_their_lanes_list_said_of_them(store: psycopg.Co
         ["list_version_old"],
         [],
     ]
+    told = store.execute("SELECT owner, visit_id, detail FROM differences WHERE name = 'check_failed' ORDER BY id")
+    visits = [row[0] for row in store.execute("SELECT id FROM visits ORDER BY id").fetchall()]
+    assert told.fetchall() == [
+        ("district", visits[1], {"held": False, "reasons": ["status_listed"]}),
+        ("district", visits[2], {"held": False, "reasons": ["list_version_old"]}),
+    ]
 
 
 def test_a_list_that_fits_no_command_leaves_lanes_as_they_are(
