@@ -51,6 +51,7 @@ class DifferenceName(StrEnum):
     CHECK_FAILED = "check_failed"  # a transaction is held back; detail.reasons says why
     TAC_MISSING = "tac_missing"  # the reply was lost and no completion came
     COMPLETION_DIFFERS = "completion_differs"  # a late reply says otherwise than the first: the first counts
+    REFERENCE_MISSING = "reference_missing"  # a completion or correction of a record that nobody has
     MANUAL_OPEN = "manual_open"  # a barrier was opened by hand without a visit to explain it
     # visits and charges
     MISSING_ENTRY = "missing_entry"
@@ -84,6 +85,7 @@ OWNERS: Final[Mapping[DifferenceName, Owner]] = {
     DifferenceName.CHECK_FAILED: Owner.DISTRICT,
     DifferenceName.TAC_MISSING: Owner.MAINTENANCE,
     DifferenceName.COMPLETION_DIFFERS: Owner.MAINTENANCE,
+    DifferenceName.REFERENCE_MISSING: Owner.MAINTENANCE,
     DifferenceName.MANUAL_OPEN: Owner.OPERATOR,
     DifferenceName.MISSING_ENTRY: Owner.OPERATOR,
     DifferenceName.MISSING_EXIT: Owner.OPERATOR,

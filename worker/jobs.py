@@ -23,6 +23,7 @@ from parking_core.flows.publish_tariff import announce_again
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from parking_core.flows.settle_transactions import flag_missing_tacs
 from parking_core.flows.strip_old_messages import strip_old_messages
+from parking_core.flows.watch_references import watch_references
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def reconcile(settings: Settings) -> None:
         hours = reconcile_hours(connection, now - _LOOK_BACK, now, zone, now)
         bills = reconcile_bills(connection, zone)
         tacs_missing = flag_missing_tacs(connection, now, zone=zone)
+        references_missing = watch_references(connection, now, zone)
         holds_expired = expire_holds(connection, now)
         closed = (
             close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
@@ -86,6 +88,7 @@ def reconcile(settings: Settings) -> None:
         bills=bills.bills,
         bill_differences=bills.bill_differences,
         tacs_missing=tacs_missing,
+        references_missing=references_missing,
         holds_expired=holds_expired,
         statements=closed.new_versions if closed else {},
         statements_again=again,

@@ -21,6 +21,7 @@ NAMES: Final[Mapping[str, str]] = {
     "hour_total_missing": "缺小时汇总",
     "check_failed": "校验未通过",
     "tac_missing": "TAC 未补",
+    "reference_missing": "所指记录缺失",
     "manual_open": "人工开闸",
     "missing_entry": "无入场记录",
     "missing_exit": "无出场记录",

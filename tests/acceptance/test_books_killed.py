@@ -29,6 +29,7 @@ from parking_core.flows.seed_district import seed_district
 from parking_core.flows.seed_tariffs import seed_tariffs
 from parking_core.flows.settle_transactions import flag_missing_tacs
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
+from parking_core.flows.watch_references import watch_references
 from parking_core.store import commands
 from parking_core.store.permits import ListedPermit
 from simulators import lane_controller
@@ -125,6 +126,7 @@ def settle(stage: Stage, days: Days) -> Ledger:
         watch_lane_gaps(db, now)
         watch_lane_gaps(db, now + timedelta(minutes=5))
         flag_missing_tacs(db, now, zone=ZONE)
+        watch_references(db, now + timedelta(hours=1), ZONE)
         give_up_stays(db, follow_lanes.Desk(ZONE), now)
         reconcile_hours(db, days.begins_at, days.ends_at, ZONE, now)
     return ledger_of(stage)

@@ -25,6 +25,7 @@ from parking_core.flows.seed_district import seed_district
 from parking_core.flows.seed_tariffs import seed_tariffs
 from parking_core.flows.settle_transactions import flag_missing_tacs
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
+from parking_core.flows.watch_references import watch_references
 from parking_core.reports.page import page
 from parking_core.settings import Settings
 from parking_core.store import journal
@@ -166,6 +167,7 @@ def close(played: Played) -> tuple[list[Statement], float]:
         watch_lane_gaps(db, now)
         watch_lane_gaps(db, now + timedelta(minutes=5))
         flag_missing_tacs(db, now, zone=ZONE)
+        watch_references(db, now + timedelta(hours=1), ZONE)
         give_up_stays(db, Desk(ZONE), now)
         chase_payments.take_bill(db, "acq", now.astimezone(ZONE).date(), played.others.bill(), now)
         begins = time.monotonic()

@@ -76,6 +76,11 @@ lane_events = Table(
     moment("masked_at", nullable=True),
     UniqueConstraint("device_id", "record_no"),
     Index("lane_events_lane_time", "device_id", "occurred_at"),
+    Index(
+        "lane_events_references",
+        "received_at",
+        postgresql_where=text("(event = ANY (ARRAY['completion'::text, 'correction'::text]))"),
+    ),
     Index("lane_events_refers", "device_id", "refers_to", postgresql_where=text("(refers_to IS NOT NULL)")),
     Index(
         "lane_events_transaction",
