@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from parking_core.store.lane_references import Unmet
 
-PATIENCE: Final = timedelta(
-    minutes=30
-)  # after receipt; looked at hourly, so a lost reference is named within two hours
+# After receipt; looked at hourly, so a lost reference is named within two hours.
+PATIENCE: Final = timedelta(minutes=30)
 _LOOK_BACK: Final = timedelta(days=8)  # longer than a worker is away; what was named stays until it is met or ended
 
 

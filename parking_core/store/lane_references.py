@@ -10,19 +10,21 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-# A completion meets a transaction by its terminal and serial, or by the record that it names. A correction meets the record
-# that it names in the ledger itself, and only one that says whom it is about.
+# A completion meets a transaction as `etc_transactions.meant_by` finds it: by its terminal and serial, and only where it
+# names none by its record. A correction meets the record that it names in the ledger itself, and only one that says whom
+# it is about.
 _MET = """
 CASE about.event
 WHEN 'completion' THEN EXISTS (
         SELECT FROM etc_transactions t
         WHERE t.terminal_no = about.terminal_no AND t.terminal_serial = about.terminal_serial)
-    OR EXISTS (
+    OR (about.terminal_no IS NULL OR about.terminal_serial IS NULL) AND (EXISTS (
         SELECT FROM lane_events named JOIN etc_transactions t ON t.event_id = named.id
         WHERE named.device_id = about.device_id AND named.record_no = about.refers_to)
     OR EXISTS (
         SELECT FROM lane_repeats again JOIN etc_transactions t ON t.event_id = again.event_id
-        WHERE again.device_id = about.device_id AND again.record_no = about.refers_to)
+        WHERE again.device_id = about.device_id AND again.record_no = about.refers_to
+          AND again.reason = 'transaction_repeated'))
 ELSE EXISTS (
         SELECT FROM lane_events named
         WHERE named.device_id = about.device_id AND named.record_no = about.refers_to

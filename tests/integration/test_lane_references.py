@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from parking_core.flows.watch_references import PATIENCE, watch_references
 from tests.visit_rows import HOUR, NOON, ZONE, Town
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.services
 
 LATER = NOON + HOUR + PATIENCE
-
-
-@pytest.fixture
-def town(database_url: str) -> Iterator[Town]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield Town(connection)
 
 
 def found(town: Town) -> list[tuple[str, str]]:
@@ -66,3 +55,12 @@ def test_a_completion_meets_its_exit_by_number_or_by_terminal(town: Town, *, by_
     town.follow()
     assert watch_references(town.db, LATER, ZONE) == 0
     assert found(town) == [("completion", "settled")]
+
+
+def test_a_completion_of_another_terminal_meets_nothing_though_its_record_exists(town: Town) -> None:
+    town.leave(0.5, paid=500, record_no=3_001, tac=None)
+    town.event("P01-out", "completion", 1, paid=500, record_no=3_002, refers_to=3_001)
+    town.follow()
+    assert town.rows("SELECT state FROM etc_transactions") == [("awaiting_tac",)]
+    assert watch_references(town.db, LATER, ZONE) == 1
+    assert found(town) == [("completion", "open")]
