@@ -124,7 +124,7 @@ def customized_data(record: TransactionRecord, zone: ZoneInfo) -> str:
     """The 76 hexadecimal digits that the issuer verifies by the TAC; lanes do not report the card's counter: zeros.
 
     Raises:
-        ValueError: something does not fit; such a transaction was held as `tail_form` and is not packed.
+        ValueError: something does not fit; such a transaction is held (`UNPACKABLE` in settlement) and never packed.
     """
     at = record.occurred_at.astimezone(zone)
     return encode_tail(

@@ -13,11 +13,10 @@ from parking_core.errors import InvalidInputError, NotFoundError
 from parking_core.flows.charge_visits import review_visits
 from parking_core.flows.pay_arrears import ArrearsPayment, pay_arrears
 from parking_core.flows.settle_transactions import change_state
-from parking_core.lane_checks import Check
 from parking_core.reconciliation import DifferenceName, DifferenceState
 from parking_core.settlement import AccountKind, account, postings
 from parking_core.settlement.accounts import account_of_channel
-from parking_core.settlement.etc import CHANGES, EtcState
+from parking_core.settlement.etc import CHANGES, UNPACKABLE, EtcState
 from parking_core.store import differences, etc_transactions, journal, lane_work, visit_money
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ def release_held(
 
     Raises:
         NotFoundError: there is no such transaction.
-        InvalidInputError: it is not held, or its TAC is missing.
+        InvalidInputError: it is not held, its TAC is missing, or no package can hold it.
     """
     return _decide(connection, terminal, EtcState.READY, _Made(decision, now, zone))
 
@@ -338,9 +337,10 @@ def _refuse_unless_decidable(transaction: EtcTransaction, after: EtcState) -> No
         raise InvalidInputError(
             f"Transaction {transaction.name} is {transaction.state.value}; it cannot become {after.value}."
         )
-    if after is EtcState.READY and Check.TAIL_FORM in transaction.reasons:
+    unpackable = UNPACKABLE.intersection(transaction.reasons)
+    if after is EtcState.READY and unpackable:
         raise InvalidInputError(
-            f"Transaction {transaction.name} does not fit a package to the centre (`tail_form`); "
+            f"Transaction {transaction.name} does not fit a package to the centre ({', '.join(sorted(unpackable))}); "
             "reject it, and its visit owes the money again."
         )
     if after is EtcState.READY and transaction.tac is None:

@@ -55,6 +55,8 @@ COMPLETION_AMOUNT: Final = "completion_amount"  # the late reply names another a
 
 # What holds money back: the centre would dispute it, or the amount itself is in doubt.
 BLOCKING: Final[frozenset[str]] = HOLDING | {TERMINAL_MISSING, COMPLETION_AMOUNT}
+# What the centre cannot be told of: it has no package without these.
+UNPACKABLE: Final[frozenset[str]] = frozenset({Check.TAIL_FORM, TERMINAL_MISSING})
 # What is told to a person, held back or not. The other checks say how well a lane reads, not what becomes of money.
 ROUTED: Final[frozenset[str]] = BLOCKING | {Check.OBU_CARD_PLATES, Check.CAMERA_ETC_PLATES, Check.LIST_VERSION_OLD}
 

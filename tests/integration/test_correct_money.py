@@ -207,11 +207,21 @@ def test_a_rejected_transaction_is_owed_again_and_does_not_move_any_more(store: 
     assert journal.owed_by_visit(store, [visit, other]) == {visit: 0, other: 300}
 
 
-def test_what_fits_no_package_can_only_be_rejected(store: psycopg.Connection, lane: int) -> None:
-    etc_exit(store, lane, ("tail_form",))
-    with pytest.raises(InvalidInputError, match="does not fit a package"):
-        release_held(store, TERMINAL, because(), NOON, zone=ZONE)
-    reject_held(store, TERMINAL, because(), NOON, zone=ZONE)
+@pytest.mark.parametrize("why", ["tail_form", "terminal_missing"])
+def test_what_fits_no_package_can_only_be_rejected(store: psycopg.Connection, lane: int, why: str) -> None:
+    named = TERMINAL
+    if why == "tail_form":
+        etc_exit(store, lane, (why,))
+    else:
+        left = add_event(store, lane, etc=paid("0001", terminal=None))
+        with store.transaction():
+            (held,) = settle_transactions(store, [left], NOON, zone=ZONE).new
+            attach_visits(store, [(left.id, add_visit(store, left))])
+        named = (held.terminal_no, held.terminal_serial)
+    assert balances(store) == {"etc_held": 500, "receivable:P01": -500}
+    with pytest.raises(InvalidInputError, match=rf"does not fit a package to the centre \({why}\)"):
+        release_held(store, named, because(), NOON, zone=ZONE)
+    reject_held(store, named, because(), NOON, zone=ZONE)
     assert balances(store) == {}
 
 
