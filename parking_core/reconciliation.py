@@ -108,6 +108,33 @@ OWNERS: Final[Mapping[DifferenceName, Owner]] = {
 }
 
 
+_OF_MONEY: Final = frozenset(
+    {
+        DifferenceName.ARREARS,
+        DifferenceName.OVERPAID,
+        DifferenceName.PAID_TWICE,
+        DifferenceName.DISPUTED,
+        DifferenceName.TAC_MISSING,
+        DifferenceName.CHECK_FAILED,  # held; one that was only told carries no amount
+    }
+)
+
+
+def is_ended_by_money(name: DifferenceName, amount_fen: int) -> bool:
+    """Whether only money that moves, or is given up, ends such a difference: knowing its cause does not."""
+    return amount_fen != 0 and name in _OF_MONEY
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDifference:
+    """A difference as it stands."""
+
+    key: str
+    name: DifferenceName
+    state: DifferenceState
+    amount_fen: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One finding. `key` names the thing, so that finding it again is the same row; `amount_fen` is ours minus theirs."""

@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     group.command("report")(report)
     group.command("close")(close)
     group.command("share")(share)
+    group.command("explain")(explain)
     app.add_typer(group, name="reconcile")
 
 
@@ -123,6 +124,26 @@ def close(month: MonthOption) -> None:
     _print(_statement_table(closed.statements))
     new = ", ".join(f"{operator} version {version}" for operator, version in sorted(closed.new_versions.items()))
     typer.echo(f"New: {new}." if new else "Nothing has changed since the last closing.")
+
+
+def explain(
+    difference: Annotated[int, typer.Argument(min=1, help="Its id, as the report's differences.csv has it.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why it is no fault, or what its cause was.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+) -> None:
+    """End a difference whose cause is known. One about money that is still owed is ended by `parking money`.
+
+    Example:
+        parking reconcile explain 17 --by "Chen Li" --reason "lane 2 was exchanged that day"
+    """
+    from parking_core.flows.correct_money import Decision
+    from parking_core.flows.explain_difference import explain_difference
+
+    decision = Decision(key=str(difference), by=by, reason=reason)
+    with connection.database(connection.settings(process="worker").database_url) as db:
+        new = explain_difference(db, difference, decision)
+    typer.echo(f"Difference {difference} is explained." if new else f"Difference {difference} was explained before.")
 
 
 def share(

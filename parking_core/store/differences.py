@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from parking_core.reconciliation import CHANGES, DifferenceState
+from parking_core.reconciliation import CHANGES, DifferenceName, DifferenceState, KnownDifference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from psycopg import Connection
 
-    from parking_core.reconciliation import Difference, DifferenceName
+    from parking_core.reconciliation import Difference
 
 # Found again: its figures move on while it is open; one that was ended stays ended.
 _OPEN = """
@@ -47,6 +47,8 @@ WITH RECURSIVE chain (base, place, key, state) AS (
 )
 SELECT DISTINCT ON (base) base, place, key, state FROM chain ORDER BY base, place DESC
 """
+
+_LOCK = "SELECT key, name, state, amount_fen FROM differences WHERE id = %s FOR UPDATE"
 
 _PLACE = """
 UPDATE differences d SET visit_id = p.visit_id
@@ -102,6 +104,15 @@ def settle(connection: Connection[Any], keys: Sequence[str], explanation: str) -
 def _last(connection: Connection[Any], keys: Sequence[str]) -> dict[str, tuple[int, str, DifferenceState]]:
     rows = connection.execute(_LAST, (list(keys),)).fetchall() if keys else []
     return {base: (place, key, DifferenceState(state)) for base, place, key, state in rows}
+
+
+def lock(connection: Connection[Any], difference_id: int) -> KnownDifference | None:
+    """A difference by its id, locked until the caller's transaction ends; None: there is none."""
+    row = connection.execute(_LOCK, (difference_id,)).fetchone()
+    if row is None:
+        return None
+    key, name, state, amount_fen = row
+    return KnownDifference(key, DifferenceName(name), DifferenceState(state), amount_fen)
 
 
 def end(connection: Connection[Any], keys: Sequence[str], state: DifferenceState, explanation: str) -> int:
