@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,21 +18,7 @@ from parking_core.store import journal, permits
 from parking_core.store.permits import ListedPermit
 from tests.visit_rows import CAR, HOUR, NOON, OTHER, THIRD, ZONE, Town
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def town(db: psycopg.Connection[Any]) -> Town:
-    return Town(db)
 
 
 def test_a_visit_from_entry_to_clearing(town: Town) -> None:

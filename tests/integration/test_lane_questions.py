@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import psycopg
 import pytest
 
 from parking_core.flows import follow_lanes as flow
 from parking_core.flows.follow_lanes import Followed, follow_questions
 from tests.visit_rows import CAR, HOUR, NOON, Town
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.services
 
 ASKED = NOON + 2 * HOUR
-
-
-@pytest.fixture
-def town(database_url: str) -> Iterator[Town]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield Town(connection)
 
 
 def ask(town: Town, *, waits: timedelta = timedelta()) -> None:

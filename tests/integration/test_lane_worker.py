@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -19,22 +19,9 @@ from tests.visit_rows import CAR, HOUR, NOON, OTHER, Town
 from worker.lanes import LaneDuties, Lanes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from parking_core.visits import LaneCount
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def town(db: psycopg.Connection[Any]) -> Town:
-    return Town(db)
 
 
 def counts(database_url: str) -> dict[int, LaneCount]:

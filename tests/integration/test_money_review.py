@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,24 +21,10 @@ from parking_core.store.permits import ListedPermit
 from tests.tariff_rows import hourly
 from tests.visit_rows import CAR, HOUR, NOON, OTHER, ZONE, Town
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.services
 
 BECAUSE = Decision(key="d1", by="Chen", reason="the driver complained")
 LATER = NOON + 80 * HOUR
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def town(db: psycopg.Connection[Any]) -> Town:
-    return Town(db)
 
 
 def visit_of(town: Town, vehicle: str = CAR) -> int:

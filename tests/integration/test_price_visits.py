@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
 
 from parking_core import charge_lines
@@ -21,7 +20,7 @@ from parking_core.tariffs import Coupon, CouponKind, Payment
 from tests.tariff_rows import add_charge, add_lane, add_lot, add_visit, hourly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import psycopg
 
 pytestmark = pytest.mark.services
 
@@ -55,12 +54,6 @@ class Place:
 
     def total(self, *wanted: ToPrice, now: datetime = EIGHT + 1000 * HOUR) -> list[int]:
         return [one.bill.total_fen for one in price_visits(self.db, wanted, now)]
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture
