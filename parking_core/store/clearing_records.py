@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.clearing.packages import TransactionRecord
 from parking_core.clearing.status_lists import STATUS_LISTED
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from psycopg import Connection
+
+_TRIPLE_DES: Final = 1
 
 # What the centre reads of each transaction. Its lane's lot names it; the visit says how long it stayed.
 _RECORDS = """
@@ -106,7 +108,8 @@ def _record(row: tuple[Any, ...]) -> TransactionRecord:
         terminal_serial=serial,
         tac=tac,
         trade_type=trade_type,
-        algorithm=int(algorithm) if algorithm.isdecimal() else 1,
+        # A lane that does not say: 3DES, the older of the two. If it was SM4, the TAC does not verify and the centre disputes.
+        algorithm=int(algorithm) if algorithm.isdecimal() else _TRIPLE_DES,
         card_network=network,
         card_no=card,
         card_type=card_type,
