@@ -8,14 +8,14 @@ A night runs from noon to noon, in minutes from noon. What is drawn, and from wh
 | spaces of a lot | shares lognormal (sigma 0.6), at least one space a lot, exactly `spaces` in all |
 | windows of a lot | 1 to 4 of its kind's four (below), each end moved by -15, 0 or +15 minutes; shares Dirichlet (4) |
 | own windows | each space has its class's window with each end moved by up to an hour, on a grid of 15 minutes |
-| destinations | per 43 lots 30: four entrances of a hospital with 45 % of the requests, 26 places with gamma (3) weights |
+| destinations | per 43 lots 30: a hospital's four entrances with 45 % of the requests, 26 places with gamma (3) weights |
 | walking | straight line times 1.3 (detours), metres |
 | stays | five classes of arrival (below): arrival normal, stay uniform, both on a grid of 5 minutes |
 | a request | k = 3 to 10 nearest lots, base value 200 to 800 fen, 40 to 160 fen lost for each 100 m, all uniform |
 | booking | 45 % up to half an hour ahead (uniform), the others exponential with a mean of 8 hours |
 
 The disc has a radius of 1 km for 43 lots and grows with their number, so that a lot has as many neighbours in any
-district; there is one hospital for each 43 lots or part of them. A request that no window admits is drawn again.
+district; destinations keep to the inner 85 % of it, and there is one hospital for each 43 lots or part of them. A request that no window admits is drawn again.
 Past days have the same lots, windows and destinations and other requests. NumPy promises the same stream for a seed
 only within a version, so the document names it.
 """
@@ -51,6 +51,7 @@ _DISTRICT_DESTINATIONS = 30
 _HOSPITAL_ENTRANCES = 4
 _HOSPITAL_SHARE = 0.45
 _RADIUS_M = 1_000.0
+_INNER = 0.85
 _DETOUR = 1.3
 _MOST_NEAREST = 10
 _SOON_SHARE, _SOON_MIN, _LEAD_MEAN_MIN = 0.45, 30, 480.0
@@ -280,7 +281,7 @@ def _draw_map(lots: int, chance: np.random.Generator) -> tuple[Ints, Floats]:
     at = np.zeros((1, 2)) if hospitals == 1 else _in_disc(hospitals, 0.7 * radius, chance)
     corners = np.repeat(at, _HOSPITAL_ENTRANCES, axis=0)
     entrances = corners + chance.uniform(-60.0, 60.0, corners.shape)
-    destinations = np.concatenate((entrances, _in_disc(others, radius, chance)))
+    destinations = np.concatenate((entrances, _in_disc(others, _INNER * radius, chance)))
     weights = chance.gamma(3.0, 1.0, others)
     of_hospitals = np.full(len(entrances), _HOSPITAL_SHARE / len(entrances))
     share = np.concatenate((of_hospitals, (1 - _HOSPITAL_SHARE) * weights / weights.sum()))
