@@ -15,9 +15,9 @@ A night runs from noon to noon, in minutes from noon. What is drawn, and from wh
 | booking | 45 % up to half an hour ahead (uniform), the others exponential with a mean of 8 hours |
 
 The disc has a radius of 1 km for 43 lots and grows with their number, so that a lot has as many neighbours in any
-district; destinations keep to the inner 85 % of it, and there is one hospital for each 43 lots or part of them. A request that no window admits is drawn again.
-Past days have the same lots, windows and destinations and other requests. NumPy promises the same stream for a seed
-only within a version, so the document names it.
+district; destinations keep to the inner 85 % of it, and there is one hospital for each 43 lots or part of them. A
+request that no window admits is drawn again. Past days have the same lots, windows and destinations and other requests.
+NumPy promises the same stream for a seed only within a version, so the document names it.
 """
 
 from __future__ import annotations
