@@ -8,6 +8,8 @@ from parking_core.store.tables import (
     payments,
     reconciliation,
     registry_and_history,
+    reservations,
+    sharing,
     tariffs_and_permits,
     visits_and_charges,
 )
@@ -22,6 +24,8 @@ __all__ = [
     "payments",
     "reconciliation",
     "registry_and_history",
+    "reservations",
+    "sharing",
     "tariffs_and_permits",
     "visits_and_charges",
 ]

@@ -58,6 +58,7 @@ permits = Table(
     moment("valid_from"),
     moment("valid_until"),
     Column("slots", Integer, nullable=False, server_default="1"),
+    Column("windows", JSONB),
     Index("permits_lot", "lot_id"),
 )
 
