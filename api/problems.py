@@ -11,7 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.query import InvalidQueryError
-from parking_core.errors import InvalidInputError, NotFoundError, ParkingError, ServiceUnavailableError
+from parking_core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    ParkingError,
+    ServiceUnavailableError,
+)
 from parking_core.payments import AlreadyPaidError, LinkOverError
 from parking_core.store.acquirer import AcquirerRefusedError
 
@@ -24,6 +31,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 STATUS_OF: dict[type[ParkingError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
+    ConflictError: 409,
+    ForbiddenError: 403,
     AlreadyPaidError: 409,
     LinkOverError: 410,
     AcquirerRefusedError: 502,

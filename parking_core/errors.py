@@ -4,6 +4,9 @@ ParkingError                one sentence: what was wrong, where, what to do; `co
 ├── SettingsError           a setting cannot be read
 ├── NotFoundError           a named lot, space, device or dead letter does not exist
 ├── InvalidInputError       a file, a row or a parameter is not what it must be
+├── ConflictError           it contradicts what is known by now: an old version, a key used for something else
+│   └── CapacityTakenError  somebody else was faster
+├── ForbiddenError          the account may not do that
 ├── ServiceUnavailableError TimescaleDB, Redis or the broker cannot be reached
 └── InstallationError       onebox cannot set up or start a private service
 """
@@ -45,3 +48,21 @@ class InstallationError(ParkingError):
     """The private services cannot be installed or started."""
 
     code = "installation"
+
+
+class ConflictError(ParkingError):
+    """What is asked for contradicts what is known by now: an old version, or a key that was used for something else."""
+
+    code = "conflict"
+
+
+class ForbiddenError(ParkingError):
+    """The account may not do that."""
+
+    code = "forbidden"
+
+
+class CapacityTakenError(ConflictError):
+    """Somebody else was faster; decide again."""
+
+    code = "capacity_taken"

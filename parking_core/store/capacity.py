@@ -1,0 +1,136 @@
+"""What classes of spaces offer and what is left of it, slot by slot. Nothing here commits.
+
+The rows refuse to be oversold (`never_promised_twice`): whoever takes is told by `taken`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from psycopg.errors import CheckViolation
+
+from parking_core.errors import CapacityTakenError
+from parking_core.slots import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
+
+    from numpy.typing import NDArray
+    from psycopg import Connection
+
+    from parking_core.slots import DaySlots
+
+# Arrays come as the database sends them: 20 bytes of head, then each element behind its length.
+_READ = """
+SELECT d.class_id, d.day, array_send(d.free), array_send(p.price)
+FROM capacity_days d LEFT JOIN capacity_prices p USING (class_id, day)
+WHERE d.class_id = ANY(%s) AND d.day >= %s AND d.day < %s
+"""
+_HEAD: Final = 20
+_FREE = np.dtype([("length", ">i4"), ("slot", ">i2")])
+_PRICE = np.dtype([("length", ">i4"), ("slot", ">i4")])
+
+# Rows of several days are locked in their order, as everywhere.
+_SHIFT = """
+UPDATE capacity_days SET free = shift_slots(free, %s, %s, %s) WHERE class_id = %s AND day = %s
+"""
+
+_OFFER = """
+INSERT INTO capacity_days (class_id, day, offered, free) VALUES (%(class)s, %(day)s, %(offered)s, %(offered)s)
+ON CONFLICT (class_id, day) DO UPDATE SET offered = excluded.offered,
+    free = ARRAY(SELECT (f + n - o)::smallint
+                 FROM unnest(capacity_days.free, excluded.offered, capacity_days.offered) WITH ORDINALITY AS s (f, n, o, place)
+                 ORDER BY place)
+WHERE capacity_days.offered <> excluded.offered
+"""
+
+_PRICES = """
+INSERT INTO capacity_prices (class_id, day, price, solved_at) VALUES (%s, %s, %s, %s)
+ON CONFLICT (class_id, day) DO UPDATE SET price = excluded.price, solved_at = excluded.solved_at
+WHERE capacity_prices.solved_at < excluded.solved_at
+"""
+
+_DROP = """
+WITH old AS (DELETE FROM capacity_prices WHERE day < %(before)s)
+DELETE FROM capacity_days WHERE day < %(before)s
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capacity:
+    """Of classes, from the first slot of `first_day` on.
+
+    Attributes:
+        classes: ids, in the order of the rows.
+        free: int32[C, S] spaces left; 0 where nothing is offered.
+        price: float64[C, S] fen for a slot.
+    """
+
+    classes: tuple[int, ...]
+    first_day: date
+    free: NDArray[np.int32]
+    price: NDArray[np.float64]
+
+
+def read(connection: Connection[Any], classes: Sequence[int], first_day: date, days: int) -> Capacity:
+    """What is left of classes in `days` days; a class or day without a row offers nothing."""
+    free = np.zeros((len(classes), days * SLOTS), np.int32)
+    price = np.zeros((len(classes), days * SLOTS))
+    place = {class_id: row for row, class_id in enumerate(classes)}
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_READ, (list(classes), first_day, first_day + timedelta(days=days)))
+        for class_id, day, left, cost in cursor:
+            row, begin = place[class_id], (day - first_day).days * SLOTS
+            free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
+            if cost is not None:
+                price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"]
+    return Capacity(tuple(classes), first_day, free, price)
+
+
+@contextmanager
+def taken() -> Iterator[None]:
+    """Around statements that take capacity.
+
+    Raises:
+        CapacityTakenError: somebody else was faster; the transaction is void.
+    """
+    try:
+        yield
+    except CheckViolation as error:
+        if error.diag.constraint_name != "never_promised_twice":
+            raise
+        raise CapacityTakenError("The capacity was taken meanwhile.") from error
+
+
+def shift(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots], by: int) -> None:
+    """Takes (`by` -1) or gives back (1) one space of a class in these slots.
+
+    Raises:
+        CapacityTakenError: a slot has none left, or is not offered.
+    """
+    with taken():
+        for part in sorted(parts):
+            moved = connection.execute(_SHIFT, (part.first, part.until, by, class_id, part.day)).rowcount
+            if not moved and by < 0:
+                raise CapacityTakenError("The capacity of that day is not offered.")
+
+
+def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDArray[np.int16]]) -> None:
+    """Sets what a class offers on these days, int16[288] each; what is promised already stays promised.
+
+    Raises:
+        CapacityTakenError: more is promised than would be offered; resolve the promises first.
+    """
+    with taken():
+        for day in sorted(offered):
+            connection.execute(_OFFER, {"class": class_id, "day": day, "offered": offered[day].tolist()})
+
+
+def drop_before(connection: Connection[Any], before: date) -> int:
+    """Forgets days that are over; gives how many rows went."""
+    return connection.execute(_DROP, {"before": before}).rowcount
