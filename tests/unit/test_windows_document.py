@@ -100,9 +100,6 @@ def test_a_problem_is_named_with_its_place(change: dict[str, object], problem: s
     with pytest.raises(InvalidInputError) as caught:
         parse_schedule({**FULL, **change})
     assert problem in str(caught.value)
-    assert (
-        str(caught.value).startswith("The schedule has 1 problem: ") or len(str(change)) > 120 or "days" not in problem
-    )
 
 
 def test_all_problems_are_named_at_once() -> None:
