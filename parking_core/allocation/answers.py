@@ -104,7 +104,8 @@ class Request:
             np.array([alternative.until], np.int32),
         )
         moved = (self.arrive + alternative.shift, self.depart + alternative.shift)
-        return replace(self, asker=replace(self.asker, again=True), arrive=moved[0], depart=moved[1], columns=only)
+        asker = replace(self.asker, again=True)
+        return replace(self, asker=asker, arrive=moved[0], depart=moved[1], columns=only, others=None)
 
 
 @dataclass(frozen=True, slots=True)

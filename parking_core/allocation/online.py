@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
 _SHIFT_MIN, _LARGEST_SHIFT_MIN = 15, 120
 _SHIFTS = np.array(
-    [sign * minutes for minutes in range(_SHIFT_MIN, _LARGEST_SHIFT_MIN + 1, _SHIFT_MIN) for sign in (-1, 1)],
+    [0, *(sign * minutes for minutes in range(_SHIFT_MIN, _LARGEST_SHIFT_MIN + 1, _SHIFT_MIN) for sign in (-1, 1))],
     dtype=np.int32,
 )
-"""Minutes by which alternatives move a stay, nearest first."""
+"""Minutes by which alternatives move a stay, nearest first; 0 is for further lots."""
 _FULL, _KEPT = -1, -2
 _SLOT = np.int32(SLOT_MIN)
 
@@ -98,16 +98,18 @@ def _moved_columns(
     state: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]],
     bounds: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
     columns: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]],
-    stay: tuple[int, int, float],
+    stay: tuple[int, int, int, float],
     shifts: NDArray[np.int32],
 ) -> NDArray[np.int64]:
     """For each shift the column with the largest gain that is free and within its window then, or -1."""
     residual, cumulative, _, window = state
     start, end, latest = bounds
     group, value, until = columns
-    arrive, depart, extra = stay
+    arrive, depart, earliest, extra = stay
     found = np.full(len(shifts), -1, np.int64)
     for k in range(len(shifts)):
+        if arrive + shifts[k] < earliest:
+            continue
         best, shortest = 0.0, 0
         a = (arrive + shifts[k]) // _SLOT
         for j in range(len(group)):
@@ -297,12 +299,10 @@ class NightDesk:
         own, others = request.columns, request.others
         columns = own if others is None else own.with_others(others)
         arrays = (columns.group, columns.value, columns.until)
-        shifts = np.concatenate([np.zeros(1, np.int32), _SHIFTS])
-        shifts = shifts[request.arrive + shifts >= max(request.earliest, 0)]
-        stay = (request.arrive, request.depart, extra)
-        found = _moved_columns(self._state, self._bounds, arrays, stay, shifts)
+        stay = (request.arrive, request.depart, max(request.earliest, 0), extra)
+        found = _moved_columns(self._state, self._bounds, arrays, stay, _SHIFTS)
         chosen: dict[int, Alternative] = {}
-        for shift, column in zip(shifts.tolist(), found.tolist(), strict=True):
+        for shift, column in zip(_SHIFTS.tolist(), found.tolist(), strict=True):
             side = (shift > 0) - (shift < 0)
             if column >= 0 and side not in chosen:
                 group, until = int(columns.group[column]), int(columns.until[column]) + shift

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 SLOT_MIN = 5
 """Minutes; capacity is counted in slots, a stay takes every slot that it touches."""
-_HOT, _COOL = 0.1, 0.005
+_HOT, _COOL = 0.1, 0.015
 """First temperature of a cold start, and the one of every re-solve, as fractions of the mean best value."""
 _COLD_STEPS = 100
-_WARM_STEPS = 10
+_WARM_STEPS, _FEWEST_STEPS, _COLUMN_STEPS = 10, 4, 6_000_000
+"""Steps of a re-solve, fewer where steps times columns would be more than the last number: some 0.2 s."""
 _PRIOR_REQUESTS = 20.0
 """So many requests as expected are taken as seen before the first one: five bookings are no trend."""
 _LEAST_VOLUME, _MOST_VOLUME = 0.25, 4.0
@@ -246,7 +247,7 @@ def solve_prices(
         asked: requests of the night known up to `now`, for the correction of the volume.
         warm: the prices before; without them the descent starts cold and takes ten times as long.
         bonus: float64[M] fen on every value by member; those of `warm`, or none, when absent.
-        steps: of the descent; 10 warm, 100 cold when absent.
+        steps: of the descent; when absent 100 cold, 10 warm, down to 4 where there are very many columns.
 
     Raises:
         InvalidInputError: `residual` or `bonus` has not the shape of the forecast.
@@ -261,7 +262,10 @@ def solve_prices(
     volume = forecast.volume(now, asked)
     room = np.zeros((forecast.groups, forecast.slots + 1), np.int64)
     room[:, :-1] = residual
-    temperatures = _temperatures(forecast.mean_best, steps, cold=warm is None)
+    cold = warm is None
+    count = steps if steps is not None else (_COLD_STEPS if cold else _warm_steps(forecast, now))
+    hottest = _HOT if cold else _COOL
+    temperatures = np.geomspace(hottest * forecast.mean_best, _COOL * forecast.mean_best, count)
     shape = (forecast.days, *room.shape)
     by_day = np.zeros(shape) if warm is None else warm.by_day.copy()
     values = [day.value + extra[day.member_of_column] for day in forecast.ready]
@@ -273,10 +277,11 @@ def solve_prices(
     return Prices(cumulative, by_day, extra.copy(), asked_later * volume, worth * volume, now, volume)
 
 
-def _temperatures(mean_best: float, steps: int | None, *, cold: bool) -> NDArray[np.float64]:
-    if cold:
-        return np.geomspace(_HOT * mean_best, _COOL * mean_best, _COLD_STEPS if steps is None else steps)
-    return np.full(_WARM_STEPS if steps is None else steps, _COOL * mean_best)
+def _warm_steps(forecast: Forecast, now: int) -> int:
+    columns = sum(
+        int(day.first[-1] - day.first[np.searchsorted(day.book, now, side="right")]) for day in forecast.ready
+    )
+    return min(max(_COLUMN_STEPS // max(columns, 1), _FEWEST_STEPS), _WARM_STEPS)
 
 
 def _descend(
