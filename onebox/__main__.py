@@ -7,6 +7,7 @@ import sys
 import typer
 
 from onebox.commands import (
+    allocate,
     arrears,
     dead_letters,
     demo,
@@ -39,6 +40,7 @@ _MODULES = (
     reconcile,
     money,  # money show, refund, write-off, release, reject, bad-debt, trial-balance
     arrears,
+    allocate,
 )
 
 

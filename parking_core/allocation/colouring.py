@@ -173,8 +173,9 @@ def _by_rule(document: Mapping[str, Any], nearest: list[list[int]], request: int
     lot, dest = groups["lot"][group], requests["dest"][request]
     arrive, depart = requests["a"][request], requests["d"][request]
     until = depart + document["buffer_min"]
-    if lot not in nearest[dest][: requests["k_nearest"][request]]:
-        return f"is in lot {lot}, none of its {requests['k_nearest'][request]} nearest"
+    near = max(0, requests["k_nearest"][request])  # a negative number would cut the list from its end
+    if lot not in nearest[dest][:near]:
+        return f"is in lot {lot}, none of its {near} nearest"
     if arrive < groups["start"][group] or until > groups["end"][group]:
         return f"occupies {arrive} to {until}, outside the window of group {group}"
     value = (
