@@ -118,6 +118,27 @@ CREATE TABLE allocation_policies (
     by text NOT NULL
 );
 
+-- An agreement, a class or a policy that changes moves this number; processes that hold them in memory watch it.
+CREATE TABLE sharing_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version bigint NOT NULL
+);
+INSERT INTO sharing_version (version) VALUES (1);
+
+CREATE FUNCTION bump_sharing_version() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+BEGIN
+    UPDATE sharing_version SET version = version + 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sharing_agreements_changed AFTER INSERT OR UPDATE ON sharing_agreements
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
+CREATE TRIGGER space_classes_changed AFTER INSERT OR UPDATE ON space_classes
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
+CREATE TRIGGER class_spaces_changed AFTER INSERT OR UPDATE ON class_spaces
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
+CREATE TRIGGER allocation_policies_changed AFTER INSERT OR UPDATE ON allocation_policies
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
+
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'gateway_role') THEN
@@ -125,7 +146,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
-            capacity_days, capacity_prices, suspensions, allocation_policies TO api_role;
+            capacity_days, capacity_prices, suspensions, allocation_policies, sharing_version TO api_role;
         GRANT INSERT ON sharing_agreements, agreement_events, space_classes, class_spaces, capacity_days, suspensions,
             user_plates TO api_role;
         GRANT DELETE ON user_plates TO api_role;
@@ -136,7 +157,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
-            suspensions, allocation_policies TO worker_role;
+            suspensions, allocation_policies, sharing_version TO worker_role;
         GRANT INSERT ON agreement_events TO worker_role;
         GRANT SELECT, INSERT, UPDATE, DELETE ON capacity_days, capacity_prices TO worker_role;
         GRANT UPDATE (affected, moved, refunded) ON suspensions TO worker_role;

@@ -140,3 +140,10 @@ allocation_policies = Table(
     Column("by", Text, nullable=False),
     UniqueConstraint("valid_from"),
 )
+
+sharing_version = Table(
+    "sharing_version",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default="true"),
+    Column("version", BigInteger, nullable=False),
+)
