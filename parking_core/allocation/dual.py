@@ -103,7 +103,7 @@ def descended(
     potential = np.zeros(len(events.minute))
     if warm_start is not None:
         potential = warm_start.potential_at(_groups_of_nodes(events), events.minute)
-    scale = _mean_best(instance)
+    scale = mean_best(instance)
     if scale > 0:
         hot = _HOT if warm_start is None else _WARM
         temperatures = np.geomspace(hot * scale, _COLD * scale, max(iterations, 1))[:iterations]
@@ -121,7 +121,7 @@ def _groups_of_nodes(events: Events) -> NDArray[np.int32]:
     return np.repeat(np.arange(len(events.first) - 1, dtype=np.int32), np.diff(events.first))
 
 
-def _mean_best(instance: Instance) -> float:
+def mean_best(instance: Instance) -> float:
     served = int(np.count_nonzero(np.diff(instance.first)))
     return best_total(instance) / served if served else 0.0
 
@@ -137,7 +137,7 @@ def _descend_screened(
     everything = (instance.first, instance.value.astype(np.float64), events.tail, events.head)
     request = instance.request_of_column
     gain, best = np.empty(instance.columns), np.empty(instance.requests)
-    slack = _SCREEN_VALUES * _mean_best(instance)
+    slack = _SCREEN_VALUES * mean_best(instance)
     state = (potential, potential.copy(), np.ones(1))
     for begin in range(0, len(temperatures), _STEPS_A_SCREENING):
         some = temperatures[begin : begin + _STEPS_A_SCREENING]

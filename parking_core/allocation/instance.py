@@ -200,46 +200,48 @@ def best_total(instance: Instance) -> int:
 def _made_from(document: dict[str, Any]) -> Instance:
     groups, requests = _part(document, "groups", dict), _part(document, "requests", dict)
     lot, start, end, capacity = (_numbers(groups, "groups", name) for name in ("lot", "start", "end", "cap"))
-    arrive, depart, dest, nearest, base, sens = (
-        _numbers(requests, "requests", name) for name in ("a", "d", "dest", "k_nearest", "base", "sens")
-    )
-    for name, array in (("d", depart), ("dest", dest), ("k_nearest", nearest), ("base", base), ("sens", sens)):
-        _same_length(f"requests.{name}", array, "requests.a", arrive)
     for name, array in (("lot", lot), ("start", start), ("end", end)):
         _same_length(f"groups.{name}", array, "groups.cap", capacity)
+    asked = [_numbers(requests, "requests", name) for name in ("a", "d", "dest", "k_nearest", "base", "sens")]
+    for name, array in zip(("d", "dest", "k_nearest", "base", "sens"), asked[1:], strict=True):
+        _same_length(f"requests.{name}", array, "requests.a", asked[0])
+    arrive, depart, dest, nearest, base, sens = asked
     price = _numbers(document, "document", "lot_price_cents_h")
     walk = _walks(document, len(price))
     buffer = _part(document, "buffer_min", int)
     _refuse("lot of group", (lot < 0) | (lot >= len(price)), "has no price")
     _refuse("destination of request", (dest < 0) | (dest >= len(walk)), "has no walks")
     _refuse("departure of request", depart <= arrive, "is not after its arrival")
-    order = np.argsort(lot, kind="stable")
-    of_lot = np.searchsorted(lot[order], np.arange(len(price) + 1))
+    by_lot = _groups_by_lot(lot, len(price))
     by_distance = np.argsort(walk, axis=1, kind="stable")
-    first, chosen, values = [0], [], []
+    chosen, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    counts = np.zeros(len(arrive) + 1, np.int64)
     for r in range(len(arrive)):
-        near = by_distance[dest[r], : nearest[r]]
-        candidates = [order[of_lot[one] : of_lot[one + 1]] for one in near]
-        mine = np.sort(np.concatenate(candidates)) if candidates else np.zeros(0, np.int64)
+        near = by_distance[dest[r], : max(nearest[r], 0)]
+        mine = np.sort(np.concatenate([np.zeros(0, np.int64), *(by_lot[one] for one in near)]))
         mine = mine[(start[mine] <= arrive[r]) & (end[mine] >= depart[r] + buffer)]
         rent = price[lot[mine]] * (depart[r] - arrive[r]) // _MINUTES
         value = base[r] + rent - walk[dest[r], lot[mine]] * sens[r] // _METRES
         chosen.append(mine[value > 0])
         values.append(value[value > 0])
-        first.append(first[-1] + len(chosen[-1]))
-    counts = np.diff(first)
+        counts[r + 1] = len(chosen[-1])
     return Instance(
-        lot=lot,
-        start=start,
-        end=end,
-        capacity=capacity,
-        arrive=arrive,
-        depart=depart,
-        first=np.array(first, np.int64),
-        group=np.concatenate([*chosen, np.zeros(0, np.int64)]),
-        value=np.concatenate([*values, np.zeros(0, np.int64)]),
-        until=np.repeat(depart + buffer, counts),
+        lot=_typed("groups.lot", lot, np.int32),
+        start=_typed("groups.start", start, np.int32),
+        end=_typed("groups.end", end, np.int32),
+        capacity=_typed("groups.cap", capacity, np.int32),
+        arrive=_typed("requests.a", arrive, np.int32),
+        depart=_typed("requests.d", depart, np.int32),
+        first=np.cumsum(counts),
+        group=np.concatenate(chosen).astype(np.int32),
+        value=np.concatenate(values),
+        until=_typed("requests.d and buffer_min", np.repeat(depart + buffer, counts[1:]), np.int32),
     )
+
+
+def _groups_by_lot(lot: NDArray[np.int64], lots: int) -> list[NDArray[np.int64]]:
+    order = np.argsort(lot, kind="stable")
+    return np.split(order, np.searchsorted(lot[order], np.arange(1, lots)))
 
 
 def _part(document: dict[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401  # JSON: the kind is checked here
