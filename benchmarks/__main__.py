@@ -1,6 +1,7 @@
 """`make bench`: every benchmark with its peers, and one table.
 
-    python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [--messages N] [--rounds N] [--quick] [--json FILE]
+    python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [allocation] [online]
+                         [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
 names a folder of unpacked services to use instead of unpacking them again.
@@ -19,7 +20,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import clearing, closing, http, ingest_table, lanes, latency, quotes, rebuild
+from benchmarks import (
+    allocation,
+    allocation_online,
+    clearing,
+    closing,
+    http,
+    ingest_table,
+    lanes,
+    latency,
+    quotes,
+    rebuild,
+)
 from benchmarks.stage import Stage, default_home, stage
 from benchmarks.table import Row, show
 
@@ -30,8 +42,12 @@ if TYPE_CHECKING:
 
 MESSAGES = 1_000_000
 QUICK_MESSAGES, QUICK_PROBES, QUICK_EVENTS = 100_000, 60, 1_000_000
-NAMES = ("ingest", "lanes", "clearing", "quotes", "closing", "latency", "http", "rebuild")
-_PACKAGES = ("mqtt5", "psycopg", "numpy", "redis", "fastapi", "uvicorn", "aiomqtt", "sqlalchemy", "mq-bridge")
+NAMES = ("ingest", "lanes", "clearing", "quotes", "closing", "latency", "http", "rebuild", "allocation", "online")
+_WITHOUT_SERVICES = frozenset({"http", "quotes", "allocation", "online"})
+_PACKAGES = (
+    *("mqtt5", "psycopg", "numpy", "redis", "fastapi", "uvicorn", "aiomqtt", "sqlalchemy", "mq-bridge"),
+    *("numba", "highspy", "ortools"),
+)
 
 
 def machine(running: Stage | None) -> Figures:
@@ -66,6 +82,8 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
     known: dict[str, Callable[[], tuple[list[Row], dict[str, object]]]] = {
         "http": lambda: (http.run(), {}),
         "quotes": quotes.run,
+        "allocation": lambda: allocation.run(quick=asked.quick),
+        "online": lambda: allocation_online.run(quick=asked.quick),
     }
     if running is not None:
         known |= {
@@ -97,7 +115,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=default_home(), help="folder of the private services")
     asked = parser.parse_args()
     names = asked.names or list(NAMES)
-    if set(names) <= {"http", "quotes"}:
+    if set(names) <= _WITHOUT_SERVICES:
         where = machine(None)
         rows, figures = _measure(names, None, asked)
     else:
