@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from numba import njit  # type: ignore[import-untyped]  # the library ships no types
+from numba import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
-from scipy.sparse import csc_matrix
+from scipy.optimize import (  # type: ignore[import-untyped]  # the library ships no types
+    Bounds,
+    LinearConstraint,
+    linprog,
+    milp,
+)
+from scipy.sparse import csc_matrix  # type: ignore[import-untyped]  # the library ships no types
 
 from parking_core.allocation.draft import occupied
 
@@ -165,11 +170,11 @@ def _rows(events: Events, columns: NDArray[np.int64], room: NDArray[np.int64]) -
     """Only nodes at which one of `columns` begins or ends matter; between two of them the least room binds."""
     used = np.unique(np.concatenate([events.tail[columns], events.head[columns]]))
     group = np.searchsorted(events.first, used, side="right")
-    last = np.append(group[1:] != group[:-1], True)  # noqa: FBT003  # a value, not a switch
+    last = np.append(group[1:] != group[:-1], True)
     row = np.cumsum(~last) - 1
     row[last] = -1
     least = np.minimum.reduceat(room, used)[~last]
-    begins = np.append(True, last[:-1])[~last]  # noqa: FBT003  # a value, not a switch
+    begins = np.append(True, last[:-1])[~last]
     tail = row[np.searchsorted(used, events.tail[columns])]
     head = row[np.searchsorted(used, events.head[columns])]
     return _Rows(tail, head, least, begins)

@@ -100,7 +100,8 @@ class Draft:
         instance, events = self.instance, self.events
         lots = int(instance.lot.max()) + 1
         node_lot = np.repeat(instance.lot, np.diff(events.first))
-        idle = np.bincount(node_lot, margins.price * self.room, lots)
+        idle = np.zeros(lots)
+        idle += np.bincount(node_lot, margins.price * self.room, lots)
         served = self.column >= 0
         has = self.column[served]
         idle += np.bincount(instance.lot[instance.group[has]], margins.slack[has], lots)

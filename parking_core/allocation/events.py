@@ -73,7 +73,7 @@ def events_of(instance: Instance, committed: Commitments | None = None) -> Event
     return Events(first, minute, room, tail[:columns].astype(np.int32), head[:columns].astype(np.int32))
 
 
-def node_keys(group: NDArray[np.integer], minute: NDArray[np.int32]) -> NDArray[np.int64]:  # type: ignore[type-arg]
+def node_keys(group: NDArray[np.integer], minute: NDArray[np.int32]) -> NDArray[np.int64]:
     """One number by which (group, minute) sorts."""
     return group.astype(np.int64) * 2**32 + (minute.astype(np.int64) + 2**31)
 

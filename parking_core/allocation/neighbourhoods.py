@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped]  # the library ships no types
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from parking_core.allocation.draft import Draft, Margins
+    from parking_core.allocation.draft import Draft
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,51 @@ def _other(
 
 
 @compiled
+def _ejection(
+    columns: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
+    ends: tuple[NDArray[np.int32], NDArray[np.int32]],
+    room: NDArray[np.int64],
+    shelf: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    wish: tuple[int, int, int, int],
+) -> tuple[int, int]:
+    """The held column whose ejection pays most for `wish`, and where its request goes (-1 nowhere); -1 twice for none.
+
+    `wish` is a column, what it wins, and the first and last full point in its way, which the ejected one must cover.
+    """
+    value = columns[3]
+    j, win, low, high = wish
+    best = 0
+    ejected = -1
+    refuge = -1
+    begin = shelf[0][columns[2][j]]
+    for k in range(begin, begin + shelf[2][columns[2][j]]):
+        other = shelf[1][k]
+        if ends[0][other] > low or ends[1][other] <= high:
+            continue
+        to = _other(columns, ends, room, other, max(best - win + value[other], 0))
+        score = win - value[other] + (value[to] if to >= 0 else 0)
+        if score > best:
+            best = score
+            ejected = other
+            refuge = to
+    return ejected, refuge
+
+
+@compiled
+def _blocked(
+    ends: tuple[NDArray[np.int32], NDArray[np.int32]], room: NDArray[np.int64], column: int
+) -> tuple[int, int]:
+    """First and last point that `column` would cover and that is full; -1 twice when it fits."""
+    low = -1
+    high = -1
+    for i in range(ends[0][column], ends[1][column]):
+        if room[i] <= 0:
+            low = i if low < 0 else low
+            high = i
+    return low, high
+
+
+@compiled
 def _pass(
     order: NDArray[np.int64],
     columns: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
@@ -126,31 +171,15 @@ def _pass(
     for j in order:
         had = column[request[j]]
         win = value[j] - (value[had] if had >= 0 else 0)
-        if had == j or win <= 0:
+        if win <= 0:
             continue
-        low = -1
-        high = -1
-        for i in range(ends[0][j], ends[1][j]):
-            if room[i] <= 0:
-                low = i if low < 0 else low
-                high = i
+        low, high = _blocked(ends, room, j)
         if had >= 0:
             _cover(ends, room, had, 1)
-        best = 0 if low >= 0 else win
-        ejected = -1
-        refuge = -1
-        begin = shelf[0][group[j]]
-        for k in range(begin, begin + shelf[2][group[j]] if low >= 0 else begin):
-            other = shelf[1][k]
-            if ends[0][other] > low or ends[1][other] <= high:
-                continue
-            to = _other(columns, ends, room, other, max(best - win + value[other], 0))
-            score = win - value[other] + (value[to] if to >= 0 else 0)
-            if score > best:
-                best = score
-                ejected = other
-                refuge = to
-        if best <= 0:
+        ejected, refuge = (-1, -1)
+        if low >= 0:
+            ejected, refuge = _ejection(columns, ends, room, shelf, (j, win, low, high))
+        if low >= 0 and ejected < 0:
             if had >= 0:
                 _cover(ends, room, had, -1)
             continue
@@ -160,9 +189,9 @@ def _pass(
             _cover(ends, room, ejected, 1)
             _pull(shelf, group[ejected], ejected)
             column[request[ejected]] = refuge
-            if refuge >= 0:
-                _cover(ends, room, refuge, -1)
-                _put(shelf, group[refuge], refuge)
+        if refuge >= 0:
+            _cover(ends, room, refuge, -1)
+            _put(shelf, group[refuge], refuge)
         _cover(ends, room, j, -1)
         _put(shelf, group[j], j)
         column[request[j]] = j

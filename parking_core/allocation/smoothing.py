@@ -24,14 +24,14 @@ def flows(
     weight: NDArray[np.float64],
     potential: NDArray[np.float64],
     temperature: float,
-    gradient: NDArray[np.float64],
-    incident: NDArray[np.float64],
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> None:
-    """Subtracts the shares of all columns from `gradient` at their heads, adds at their tails; sums both in `incident`.
+    """Into `sums` (gradient, incident flow): shares of all columns, off the gradient at the head, onto it at the tail.
 
     The shares of a request are the softmax of 0 and of value minus price of its columns, times its weight.
     """
     first, value, tail, head = columns
+    gradient, incident = sums
     most = 1
     for r in range(len(first) - 1):
         most = max(most, first[r + 1] - first[r])
@@ -126,7 +126,7 @@ def descend(
     for temperature in temperatures:
         gradient = supply.copy()
         incident[:] = floor
-        flows(columns, weight, ahead, temperature, gradient, incident)
+        flows(columns, weight, ahead, temperature, (gradient, incident))
         before = potential.copy()
         project(node_first, ahead - temperature * gradient / incident, incident, potential)
         after = (1.0 + np.sqrt(1.0 + 4.0 * momentum[0] * momentum[0])) / 2.0
@@ -156,14 +156,12 @@ def best_gains(
 
 @compiled
 def exact_dual(
-    first: NDArray[np.int64],
-    value: NDArray[np.int64],
-    tail: NDArray[np.int32],
-    head: NDArray[np.int32],
+    columns: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]],
     rooms: tuple[NDArray[np.int64], NDArray[np.int64]],
     potential: NDArray[np.int64],
 ) -> int:
     """Capacity times price plus every request's best gain, in whole numbers of the unit of `value` and `potential`."""
+    first, value, tail, head = columns
     node_first, room = rooms
     total = np.int64(0)
     for g in range(len(node_first) - 1):

@@ -166,8 +166,7 @@ class _Run:
         """Fen between the value and the bound."""
         return self.dual.upper_bound - self.draft.value
 
-    @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the gap is still wider than wanted and there is time."""
         return self.missing > self.gap * self.dual.upper_bound and self.clock() < self.ends
 
@@ -211,9 +210,9 @@ class _Run:
         reach, most, nodes = _REACH * self.scale, _AREA, _NODES
         chart = self.chart(reach)
         failures = 0
-        while self.open:
+        while self.is_open():
             for seed in self.seeds(chart):
-                if not self.open:
+                if not self.is_open():
                     break
                 lots = chart.around(seed, most, self.random)
                 everything = len(lots) == np.count_nonzero(np.diff(chart.first)) and reach >= self.missing
