@@ -184,7 +184,8 @@ class Prices:
         by_day: float64[D, G, S+1], what each past day alone says; the next re-solve starts from it.
         bonus: float64[M] fen, added to the value of every request of a member.
         expected_asked: float64[M], requests that are still to come, by member.
-        expected_worth: float64[M], those of them that are worth the price of some column of theirs.
+        expected_worth: float64[M], those of them clearly worth the price of some column of theirs; of those that are
+            worth just about the price some find no space.
         made_at: minute of which the capacity was that is priced.
         volume: how many times a mean past day the night was taken for.
     """
@@ -312,5 +313,5 @@ def _expected(
         gain, best = np.empty(len(value)), np.empty(len(member))
         best_gains(columns, cumulative.reshape(-1), gain, best)
         asked += np.bincount(member, minlength=forecast.members)
-        worth += np.bincount(member[best > 0.0], minlength=forecast.members)
+        worth += np.bincount(member[best > _COOL * forecast.mean_best], minlength=forecast.members)
     return asked / forecast.days, worth / forecast.days
