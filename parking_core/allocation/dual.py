@@ -31,14 +31,16 @@ if TYPE_CHECKING:
     from parking_core.allocation.instance import Instance
 
 _HOT = 0.1
-_WARM = 0.01
 _COLD = 0.0002
-"""First temperature, first of a warm start, and last, as fractions of the mean best value (measured, 650 steps)."""
+"""First and last temperature as fractions of the mean best value. A warm start is as hot: with prices of yesterday and
+100 steps it came within 0.1 % of the relaxation (0.004 % at 4,000 spaces), from 0.01 on it stayed 0.4-12 % away."""
 _STEPS_A_SCREENING = 50
 _SCREEN_TEMPERATURES = 30.0
 _SCREEN_VALUES = 0.03
 """A column stays for the next steps while its gain is within so many temperatures plus this part of the mean value."""
 _FIXED_POINT = 256
+"""Parts of a fen; with totals below 2**52 fen every sum stays below 2**62."""
+_LARGEST = 2.0**60
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class DualResult:
 def solve_dual(
     instance: Instance,
     *,
-    iterations: int = 650,
+    iterations: int = 300,
     warm_start: DualResult | None = None,
     committed: Commitments | None = None,
     weight: NDArray[np.float64] | None = None,
@@ -82,7 +84,7 @@ def solve_dual(
 
     Args:
         instance: what is to be allocated.
-        iterations: steps; 650 from nothing, 50 after a warm start come within 0.01 % of the linear relaxation.
+        iterations: steps; 300 from nothing or 100 after a warm start come within 0.1 % of the relaxation.
         warm_start: an earlier result for the same groups, whatever its requests were.
         committed: occupation that already takes capacity.
         weight: float64[R] how often each request counts (forecasts), >= 0; once each when absent.
@@ -105,8 +107,7 @@ def descended(
         potential = warm_start.potential_at(_groups_of_nodes(events), events.minute)
     scale = mean_best(instance)
     if scale > 0:
-        hot = _HOT if warm_start is None else _WARM
-        temperatures = np.geomspace(hot * scale, _COLD * scale, max(iterations, 1))[:iterations]
+        temperatures = np.geomspace(_HOT * scale, _COLD * scale, max(iterations, 1))[:iterations]
         _descend_screened(instance, events, counts, potential, temperatures)
     potential = _shut(instance, events, potential)
     bound = (
@@ -175,15 +176,11 @@ def certified_bound(instance: Instance, events: Events, potential: NDArray[np.fl
     if not instance.columns:
         return 0
     whole = np.rint(potential * _FIXED_POINT)
+    if not np.all(np.abs(whole) < _LARGEST):
+        return trivial
     steps = np.diff(whole, append=whole[-1:])
     steps[events.first[1:] - 1] = 0.0
-    rent = float(np.sum(events.room * steps))
-    if (
-        not np.all(np.isfinite(whole))
-        or np.any(steps < 0)
-        or np.abs(whole).max() > 2**60
-        or rent > trivial * _FIXED_POINT
-    ):
+    if np.any(steps < 0) or float(np.sum(events.room * steps)) > trivial * _FIXED_POINT:
         return trivial
     rooms = (events.first, events.room)
     scaled = instance.value * _FIXED_POINT
