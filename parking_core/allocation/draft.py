@@ -1,7 +1,7 @@
 """An allocation in the making: who has which column, the room that is left, and how far from the bound each part is.
 
 The bound of given prices exceeds the value of an allocation by exactly two kinds of loss: requests that do not have
-their best gain (value minus price), and priced room that nobody uses. Both have a lot, so that the search knows where
+their best gain (value minus price), and priced room that nobody uses. Both have a place, so that the search knows where
 something can still be won.
 """
 
@@ -95,23 +95,25 @@ class Draft:
         self.column[self.request[columns]] = columns
         self.room[:] -= occupied(self.events, columns)
 
-    def loss_by_lot(self, margins: Margins) -> NDArray[np.float64]:
-        """float64[L]: how much of the distance to the bound lies in each lot (a refused request's in its best lot)."""
+    def loss_by_cell(self, margins: Margins, cell: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How much of the distance to the bound lies in each cell (a refused request's in its best group).
+
+        Args:
+            margins: at the prices of the bound.
+            cell: int64[G] of each group, from 0.
+        """
         instance, events = self.instance, self.events
-        lots = int(instance.lot.max()) + 1
-        node_lot = np.repeat(instance.lot, np.diff(events.first))
-        idle = np.zeros(lots)
-        idle += np.bincount(node_lot, margins.price * self.room, lots)
+        cells = int(cell.max()) + 1
+        loss = np.zeros(cells)
+        loss += np.bincount(np.repeat(cell, np.diff(events.first)), margins.price * self.room, cells)
         served = self.column >= 0
         has = self.column[served]
-        idle += np.bincount(instance.lot[instance.group[has]], margins.slack[has], lots)
+        loss += np.bincount(cell[instance.group[has]], margins.slack[has], cells)
         refused = ~served[self.request] & (margins.slack <= 0.0) & (margins.gain > 0.0)
         _, chosen = np.unique(self.request[refused], return_index=True)
         wanted = np.flatnonzero(refused)[chosen]
-        total: NDArray[np.float64] = idle + np.bincount(
-            instance.lot[instance.group[wanted]], margins.gain[wanted], lots
-        )
-        return total
+        loss += np.bincount(cell[instance.group[wanted]], margins.gain[wanted], cells)
+        return loss
 
 
 def occupied(events: Events, columns: NDArray[np.int64]) -> NDArray[np.int64]:

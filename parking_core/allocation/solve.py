@@ -26,7 +26,7 @@ from parking_core.allocation.dual import DualResult, descended, mean_best
 from parking_core.allocation.events import events_of
 from parking_core.allocation.fill import fill, take
 from parking_core.allocation.instance import Instance
-from parking_core.allocation.neighbourhoods import LotMap, lot_map, regions
+from parking_core.allocation.neighbourhoods import CellMap, cell_map, regions, split
 from parking_core.allocation.polish import polish
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Run:
         self.dual = descended(instance, self.events, _STEPS)
         self.margins = margins_of(instance, self.events, self.dual)
         self.scale = mean_best(instance)
-        self.lot = instance.lot[instance.group].astype(np.int64)
+        self.lot = np.unique(instance.lot, return_inverse=True)[1].astype(np.int64)
         self.note("dual")
 
     def note(self, name: str) -> None:
@@ -177,28 +177,28 @@ class _Run:
         ways += self.margins.best <= _NEAR * self.scale  # to be refused is a way too
         sole = ways[self.draft.request[near]] == 1
         take(self.draft, near[sole])
-        parts = self.relax_regions(lot_map(self.draft, near[~sole]))
+        parts = self.relax_regions(cell_map(self.draft, near[~sole], self.lot))
         self.note(f"regions: {parts}")
         fill(self.draft, self.margins)
         self.note("fill")
         polish(self.draft, self.margins, reach=_POLISH * self.scale, rounds=_POLISH_ROUNDS)
         self.note("polish")
 
-    def relax_regions(self, chart: LotMap) -> int:
+    def relax_regions(self, chart: CellMap) -> int:
         """The relaxation of one region after another, rounded; returns how many.
 
         What a request could get in regions still to come is the price of giving it something now.
         """
         draft, parts = self.draft, regions(chart, _REGION)
         later = np.ones(len(chart.first) - 1, np.bool_)
-        for lots in parts:
+        for cells in parts:
             if self.clock() >= self.ends:
                 break
-            later[lots] = False
+            later[cells] = False
             chances = np.zeros(self.instance.requests)
-            among = later[self.lot]
+            among = later[chart.cell[self.instance.group]]
             np.maximum.at(chances, draft.request[among], self.margins.gain[among])
-            columns = chart.columns_of(lots)
+            columns = chart.columns_of(cells)
             columns = columns[draft.column[draft.request[columns]] < 0]
             share = relax(draft, columns, chances, self.ends - self.clock())
             order = np.lexsort((self.margins.slack[columns], -share))
@@ -208,15 +208,15 @@ class _Run:
     def search(self) -> None:
         """Neighbourhoods around losses: small ones first, larger when they bring nothing, at last everything."""
         reach, most, nodes = _REACH * self.scale, _AREA, _NODES
-        chart = self.chart(reach)
+        chart = self.chart(reach, most)
         failures = 0
         while self.is_open():
             for seed in self.seeds(chart):
                 if not self.is_open():
                     break
-                lots = chart.around(seed, most, self.random)
-                everything = len(lots) == np.count_nonzero(np.diff(chart.first)) and reach >= self.missing
-                outcome = self.decide(chart, lots, Effort(self.losable(everything), nodes, self.ends - self.clock()))
+                cells = chart.around(seed, most, self.random)
+                everything = len(cells) == np.count_nonzero(np.diff(chart.first)) and reach >= self.missing
+                outcome = self.decide(chart, cells, Effort(self.losable(everything), nodes, self.ends - self.clock()))
                 if everything and outcome.proven:
                     self.note("proven")
                     return
@@ -226,32 +226,33 @@ class _Run:
                 most += most // 2
                 if most > chart.first[-1]:
                     reach, nodes = reach * 4, min(nodes * 4, _MOST_NODES)
-                    chart = self.chart(reach)
+                chart = self.chart(reach, most)
         self.note("search")
 
     def losable(self, everything: bool) -> float:  # noqa: FBT001  # the one thing that it depends on
         """Fen that one program may leave: little of the gap, less than one when it is the last."""
         return 0.5 if everything else max(_LOSABLE * self.gap * self.dual.upper_bound, 0.5)
 
-    def chart(self, reach: float) -> LotMap:
-        """Near columns and those that are held, by lot."""
+    def chart(self, reach: float, most: int) -> CellMap:
+        """Near columns and those that are held, by cell; the cells of large lots are drawn anew."""
         wanted = self.margins.slack <= reach
         wanted[self.draft.column[self.draft.column >= 0]] = True
-        return lot_map(self.draft, np.flatnonzero(wanted))
+        near = np.flatnonzero(wanted)
+        return cell_map(self.draft, near, split(self.draft, near, most, self.random))
 
-    def seeds(self, chart: LotMap) -> list[int]:
-        """A quarter of the lots, drawn by what is lost in them; more draws of few lots would only repeat."""
-        loss = self.draft.loss_by_lot(self.margins) + 1e-9 * self.scale
+    def seeds(self, chart: CellMap) -> list[int]:
+        """A quarter of the cells, drawn by what is lost in them; more draws of few cells would only repeat."""
+        loss = self.draft.loss_by_cell(self.margins, chart.cell) + 1e-9 * self.scale
         loss *= np.diff(chart.first) > 0
         some = min(max(len(loss) // 4, 1), int(np.count_nonzero(loss)))
-        return [int(lot) for lot in self.random.choice(len(loss), some, replace=False, p=loss / loss.sum())]
+        return [int(cell) for cell in self.random.choice(len(loss), some, replace=False, p=loss / loss.sum())]
 
-    def decide(self, chart: LotMap, lots: NDArray[np.int64], effort: Effort) -> Outcome:
-        """Decides anew about near columns of `lots` and about what is held there."""
+    def decide(self, chart: CellMap, cells: NDArray[np.int64], effort: Effort) -> Outcome:
+        """Decides anew about near columns of `cells` and about what is held there."""
         inside = np.zeros(len(chart.first) - 1, np.bool_)
-        inside[lots] = True
+        inside[cells] = True
         held = self.draft.column[self.draft.column >= 0]
-        columns = np.union1d(chart.columns_of(lots), held[inside[self.lot[held]]])
+        columns = np.union1d(chart.columns_of(cells), held[inside[chart.cell[self.instance.group[held]]]])
         self.rounds += 1
         return improve(self.draft, columns, effort)
 

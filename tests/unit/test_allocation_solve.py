@@ -19,7 +19,7 @@ from parking_core.allocation.dual import solve_dual
 from parking_core.allocation.events import events_of
 from parking_core.allocation.fill import fill
 from parking_core.allocation.instance import LARGEST_TOTAL, Instance, best_total
-from parking_core.allocation.neighbourhoods import lot_map, regions
+from parking_core.allocation.neighbourhoods import cell_map, regions, split
 from parking_core.allocation.polish import polish
 from parking_core.allocation.solve import Allocation, allocate, warm_up
 from tests.unit.test_allocation_dual import night, optimum
@@ -184,29 +184,39 @@ def test_fill_and_polish_keep_the_books(seed: int, reach: int) -> None:
     assert room.min(initial=0) >= 0
 
 
-def test_losses_by_lot_add_up_to_the_distance_from_the_bound() -> None:
+def test_losses_by_cell_add_up_to_the_distance_from_the_bound() -> None:
     instance = night(36, groups=8, requests=100, capacity=3, horizon=60)
     events, dual = events_of(instance), solve_dual(instance)
     draft, margins = Draft.empty(instance, events), margins_of(instance, events, dual)
     for _ in range(2):
-        assert abs(draft.loss_by_lot(margins).sum() - (dual.upper_bound - draft.value)) < 2
+        assert abs(draft.loss_by_cell(margins, np.arange(8)).sum() - (dual.upper_bound - draft.value)) < 2
         fill(draft, margins)
 
 
-def test_regions_hold_every_lot_once() -> None:
+def test_regions_hold_every_cell_once() -> None:
     instance = night(37, groups=40, requests=100, capacity=3)
     events, dual = events_of(instance), solve_dual(instance)
     draft = Draft.empty(instance, events)
-    chart = lot_map(draft, np.flatnonzero(margins_of(instance, events, dual).slack < 20))
+    near = np.flatnonzero(margins_of(instance, events, dual).slack < 20)
+    chart = cell_map(draft, near, np.arange(40, dtype=np.int64) // 2)
     for most in (1, 50, 10**6):
         parts = regions(chart, most)
-        lots = np.concatenate(parts)
-        assert sorted(lots) == np.flatnonzero(np.diff(chart.first)).tolist()
+        assert sorted(np.concatenate(parts)) == np.flatnonzero(np.diff(chart.first)).tolist()
         assert sum(len(chart.columns_of(part)) for part in parts) == chart.first[-1]
-    random = np.random.default_rng(1)
-    around = chart.around(3, 30, random)
+    around = chart.around(3, 30, np.random.default_rng(1))
     assert around[0] == 3
     assert len(set(around)) == len(around)
+
+
+def test_cells_are_lots_or_parts_of_them() -> None:
+    instance = night(38, groups=40, requests=200, capacity=3)
+    draft = Draft.empty(instance, events_of(instance))
+    everything = np.arange(instance.columns)
+    whole = split(draft, everything, 10**6, np.random.default_rng(1))
+    assert whole.tolist() == instance.lot.tolist()
+    parts = split(draft, everything, 100, np.random.default_rng(1))
+    assert parts.max() >= instance.columns // 240  # a part is closed by the group that fills it
+    assert all(len(set(instance.lot[parts == cell])) == 1 for cell in range(parts.max() + 1))
 
 
 def test_warm_up_can_be_called_twice() -> None:
