@@ -7,8 +7,8 @@ scarce on some days and not on others: pooled, they look as one smooth day witho
 nights of 1,000 spaces and 5,000 requests, 160 re-solves: 94.5 % of the full-information bound against 93.9 %).
 
 Every request of a past day weighs as much as the night so far brings more or fewer than the days did up to the same
-minute. On three nights of the generator, of that size, it keeps 95.2 % where 30 % fewer come than expected and 94.9 % where 30 % more do; without the
-correction it is 89.9 % (capacity is kept for people who never come) and 94.2 %.
+minute. On three nights of the generator, of that size, it keeps 95.2 % where 30 % fewer come than expected and 94.9 %
+where 30 % more do; without the correction it is 89.9 % (capacity is kept for people who never come) and 94.2 %.
 
 The descent is that of the batch dual (parking_core.allocation.smoothing), on a grid of slots instead of events, warm
 from the prices before: a few steps a re-solve. Bid prices by repeated dual solutions: Jasin and Kumar 2012 (network
