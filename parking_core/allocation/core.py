@@ -5,7 +5,7 @@ what arrives minus what leaves between them, with an idle variable from each poi
 instead of one for every point it covers. The relaxation is practically integral.
 
 Solver: HiGHS through SciPy. Beside highspy on the same restricted problems it was as fast or faster (32-126 ms against
-43-137 ms), and it shares a process with OR-Tools, which highspy cannot. No option but limits is ever set: HiGHS keeps
+43-137 ms for whole-number programs of 700-1,900 columns), and it shares a process with OR-Tools, which highspy cannot. No option but limits is ever set: HiGHS keeps
 its threads for the whole process, and changing them later returns zeros without an error. An answer counts only when
 it is integral, feasible by our own arithmetic, and better than what is there; otherwise the draft stays as it is.
 """
