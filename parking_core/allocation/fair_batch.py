@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     Solver = Callable[[Instance], Allocation]
 
 _ROUNDS = 40
-_GAP, _LIMIT_S = 0.002, 10.0  # of each solution; the costs of a policy are meant to about that part
+_GAP, _FINE_GAP, _LIMIT_S = 0.002, 0.0005, 10.0
+"""Of the rounds, and of the first and the last solution, whose difference is what the floors are said to cost."""
 _FIRST_STEP, _GROWTH, _SHRINK = 0.1, 1.5, 0.5
 """Bonus of the first round as a part of the mean value, and how steps change while the side stays or turns."""
 _ENOUGH = 0.002  # of the bound of what meets the floors: better bonuses gain no more than that
@@ -50,7 +51,7 @@ class FairAllocation:
         value: fen, without bonuses.
         upper_bound: fen; no allocation that serves as many of each member as is wanted and possible is worth more.
         cost_of_cap: fen that the cap per person took from the best allocation found without it.
-        cost_of_floors: fen that the floors took further; below 0 when the search found better on the way.
+        cost_of_floors: fen that the floors took further, 0 where less than the solutions are exact to.
         members: one report a member.
         rounds: allocations that were solved.
     """
@@ -80,15 +81,14 @@ def allocate_fairly(
         member: int32[R] number of the member of each request.
         policy: what is wanted.
         person: int32[R] who asks, -1 for nobody in particular; a cap needs it.
-        solver: of one night; `allocate` to a gap of 0.2 % within 10 s when absent.
+        solver: of one night; `allocate` when absent, to 0.2 % in the rounds and to 0.05 % at both ends, within 10 s each.
         rounds: of bonuses to try at most; each solves the night once, with a cap a few times.
 
     Raises:
         InvalidInputError: a request has no member of the policy, or the cap has no persons.
     """
     _check(instance, member, policy, person)
-    search = _Search(instance, member, policy, person, solver or partial(allocate, gap=_GAP, time_limit_s=_LIMIT_S))
-    return search.run(rounds)
+    return _Search(instance, member, policy, person, solver).run(rounds)
 
 
 def _check(
@@ -123,9 +123,12 @@ class _Search:
         member: NDArray[np.int32],
         policy: FairnessPolicy,
         person: NDArray[np.int32] | None,
-        solver: Solver,
+        solver: Solver | None,
     ) -> None:
-        self.instance, self.member, self.policy, self.person, self.solver = instance, member, policy, person, solver
+        self.instance, self.member, self.policy, self.person = instance, member, policy, person
+        self.coarse = solver or partial(allocate, gap=_GAP, time_limit_s=_LIMIT_S)
+        self.fine = solver or partial(allocate, gap=_FINE_GAP, time_limit_s=_LIMIT_S)
+        self.solver = self.fine
         self.asked = np.bincount(member, minlength=len(policy.members)).astype(np.int64)
         self.wanted = policy.wanted(self.asked)
         self.target = np.zeros(len(policy.members), np.int64)
@@ -146,8 +149,8 @@ class _Search:
             group_of_request=best.group_of_request,
             value=best.value,
             upper_bound=free_bound if best.missing else max(bound, best.value),
-            cost_of_cap=self._value(free) - self._value(capped),
-            cost_of_floors=self._value(capped) - best.value,
+            cost_of_cap=max(self._value(free) - self._value(capped), 0),
+            cost_of_floors=max(self._value(capped) - best.value, 0),
             members=self._reports(best, impossible=proof),
             rounds=self.solved,
         )
@@ -157,6 +160,7 @@ class _Search:
         values = self.instance.value
         step = np.full(len(self.asked), _FIRST_STEP * float(values.mean()) if values.size else 0.0)
         bonus, side, last = np.zeros(len(self.asked)), np.zeros(len(self.asked)), best
+        self.solver = self.coarse
         for _ in range(rounds):
             if bound < 0 or (best.missing == 0 and best.value >= (1.0 - _ENOUGH) * bound):
                 break
@@ -171,6 +175,10 @@ class _Search:
             bound = min(bound, above - int(np.sum(whole * self.target)))
             last = self._found(groups, whole)
             best = min(best, last, key=lambda each: (each.missing, -each.value))
+        self.solver = self.fine
+        if best.bonus.any():
+            groups, _ = self._with_bonus(best.group_of_request, best.bonus)
+            best = min(best, self._found(groups, best.bonus), key=lambda each: (each.missing, -each.value))
         return best, bound, bound < 0
 
     def _turn(self, served: NDArray[np.int64], bonus: NDArray[np.float64]) -> NDArray[np.float64]:
