@@ -218,16 +218,17 @@ def _rows(case: Case, found: Sequence[Found]) -> list[Row]:
             f"allocation, {case.name} requests",
             _figure(mine, best),
             f"{other.method}: {_figure(other, best)}",
-            f"{mine.value / other.value:.3f} x value, {_times(other.seconds / mine.seconds)}",
+            _ratio(mine, other),
             case.bar,
         )
         for other in others
-        if other.value
     ]
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.3g} x faster" if ratio >= 1 else f"{1 / ratio:.3g} x slower"
+def _ratio(mine: Found, other: Found) -> str:
+    value = f"{mine.value / other.value:.3f} x value, " if other.value else ""
+    times = other.seconds / mine.seconds
+    return value + (f"{times:.3g} x faster" if times >= 1 else f"{1 / times:.3g} x slower")
 
 
 def _best_bound(found: Iterable[Found]) -> int:
@@ -235,6 +236,8 @@ def _best_bound(found: Iterable[Found]) -> int:
 
 
 def _figure(found: Found, best: int) -> str:
+    if not found.value:
+        return f"nothing in {found.seconds:.0f} s"
     gap = "no bound" if found.gap is None else f"gap {100 * found.gap:.3f} %"
     return f"{100 * found.value / best:.2f} % of the bound, {gap}, {found.seconds:.2f} s"
 
