@@ -35,6 +35,8 @@ class CommandKind(StrEnum):
     OPEN_GATE = "open_gate"  # raise the barrier once
     STATUS_LIST = "status_list"  # cards and OBUs that may not pay, with its version
     TARIFF = "tariff"  # what the lane computes by while it is offline
+    EXPECT_VEHICLE = "expect_vehicle"  # a promised space: raise for this plate within these times
+    FORGET_VEHICLE = "forget_vehicle"  # the promise is over
 
 
 class CommandState(StrEnum):
@@ -91,6 +93,13 @@ POLICIES: Final[Mapping[CommandKind, Policy]] = {
     # The body names every version that holds now or later, so the newest is enough.
     CommandKind.TARIFF: Policy(
         deadline=timedelta(days=7), retry=timedelta(seconds=60), most_tries=10_080, supersedes=True
+    ),
+    # A promise may be made weeks ahead, and a lane be away for days; each promise stands for itself.
+    CommandKind.EXPECT_VEHICLE: Policy(
+        deadline=timedelta(days=40), retry=timedelta(seconds=60), most_tries=57_600, supersedes=False
+    ),
+    CommandKind.FORGET_VEHICLE: Policy(
+        deadline=timedelta(days=40), retry=timedelta(seconds=60), most_tries=57_600, supersedes=False
     ),
 }
 

@@ -11,13 +11,14 @@ means: no new promise; what is promised for a date is resolved by the suspension
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  # msgspec reads the annotations when a policy is read
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from parking_core.errors import InvalidInputError
+from parking_core.lateness import BufferPolicy, NoShowPolicy, OverstayPolicy
 from parking_core.people import ANYONE
 
 _Read = TypeVar("_Read", "Terms", "AllocationPolicy")
@@ -113,25 +114,24 @@ def read_terms(document: object) -> Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationPolicy:
-    """What the district decides about who gets the spaces. Shares are 0 to 1, times minutes."""
+    """What the district decides about who gets the spaces, and what becomes of promises. Shares are 0 to 1, times minutes.
+
+    The failure rates of `buffers` are those of lots whose agreement says none.
+    """
 
     floors: Mapping[str, float] = field(default_factory=dict)  # group → share of its requests that must be served
     most_active: int = 3  # promises that a person may have at once
     horizon_days: int = 35  # how far ahead is promised
-    grace_min: int = 30  # after the promised begin: then a reservation lapses
     early_min: int = 15  # before the promised begin: the barrier opens already
-    least_buffer_min: int = 5  # between guests, whatever was learned
-    longest_buffer_min: int = 60
-    owner_buffer_min: int = 30  # before the owner's return at least
-    warn_after_min: int = 0  # after the promised end
-    charge_after_min: int = 15
-    violation_after_min: int = 60
-    overstay_times: int = 3  # of the hourly price
-    overstay_cap_fen: int = 20_000
-    no_shows_allowed: int = 3  # of 90 days; with the next one a person waits
+    shortest_stay_min: int = 15
+    longest_stay_h: int = 72
     walk_fen_per_100m: int = 100  # what a walk costs the driver, in the value of a grant
     base_fen: int = 500  # what serving somebody is worth beside the price
-    day_ahead_at_hour: int = 18  # local: the round for the next day's nights
+    no_shows_allowed: int = 3  # of 90 days; with the next one a person waits until one of them is older
+    day_ahead_at_hour: int = 18  # local: the round for those who wait for the next day's nights
+    buffers: BufferPolicy = field(default_factory=BufferPolicy)
+    overstay: OverstayPolicy = field(default_factory=OverstayPolicy)
+    no_show: NoShowPolicy = field(default_factory=NoShowPolicy)
 
     def __post_init__(self) -> None:
         problems = [
@@ -139,18 +139,57 @@ class AllocationPolicy:
             for group, share in self.floors.items()
             if not 0 <= share <= 1
         ]
-        numbers = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "floors"}
+        numbers = {name: value for name in self.__dataclass_fields__ if isinstance(value := getattr(self, name), int)}
         problems += [f"{name} is {value}, below 0" for name, value in numbers.items() if value < 0]
-        if not self.warn_after_min <= self.charge_after_min <= self.violation_after_min:
-            problems.append("an overstay is warned, then charged, then a violation: their minutes must not fall")
-        if self.least_buffer_min > self.longest_buffer_min:
-            problems.append("least_buffer_min is above longest_buffer_min")
+        if self.day_ahead_at_hour > 23:
+            problems.append(f"day_ahead_at_hour is {self.day_ahead_at_hour}, not an hour of the day")
+        if self.horizon_days > 100:
+            problems.append(f"horizon_days is {self.horizon_days}, above 100")
         if problems:
             raise InvalidInputError("The policy cannot be used: " + "; ".join(problems) + ".")
 
     def document(self) -> dict[str, Any]:
         """As JSON keeps it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"floors": dict(self.floors)}
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+def buffers_of(policy: AllocationPolicy, terms: Terms) -> BufferPolicy:
+    """The limits of the district with the failure rate that the lot's operator chose."""
+    return replace(policy.buffers, guest_failure_rate=terms.failure_rate, owner_failure_rate=terms.failure_rate)
+
+
+def grant_value_fen(policy: AllocationPolicy, price_fen: int, walk_m: int) -> int:
+    """What a grant is worth to the district, at least 1 fen: serving somebody, what he pays, less what his walk costs."""
+    return max(policy.base_fen + price_fen - policy.walk_fen_per_100m * walk_m // 100, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLot:
+    """A lot whose owner shares spaces."""
+
+    id: int
+    code: str
+    name: str
+    lat: float
+    lon: float
+    agreement_id: int
+    agreement: str  # code
+    open: bool  # published: makes new promises
+    terms: Terms
+    operator_id: int | None = None
+    barriers: tuple[int, ...] = ()  # devices that let vehicles in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceClass:
+    """Spaces of a shared lot with the same windows."""
+
+    id: int
+    code: str
+    windows: object  # document of parking_core.windows
+    spaces: int
+    lot: SharedLot
 
 
 def read_policy(document: object) -> AllocationPolicy:

@@ -33,7 +33,7 @@ from parking_core.allocation.answers import (
     Refused,
     Request,
 )
-from parking_core.allocation.compiled import compiled
+from parking_core.allocation.choice import KEPT, SHIFTS, best_column, moved_columns
 from parking_core.allocation.prices import SLOT_MIN, Prices, free_prices, slots_of, solve_prices
 from parking_core.errors import InvalidInputError, NotFoundError
 
@@ -44,91 +44,6 @@ if TYPE_CHECKING:
 
     from parking_core.allocation.instance import Instance
     from parking_core.allocation.prices import Forecast
-
-_SHIFT_MIN, _LARGEST_SHIFT_MIN = 15, 120
-_SHIFTS = np.array(
-    [0, *(sign * minutes for minutes in range(_SHIFT_MIN, _LARGEST_SHIFT_MIN + 1, _SHIFT_MIN) for sign in (-1, 1))],
-    dtype=np.int32,
-)
-"""Minutes by which alternatives move a stay, nearest first; 0 is for further lots."""
-_FULL, _KEPT = -1, -2
-_SLOT = np.int32(SLOT_MIN)
-
-
-@compiled
-def _best_column(
-    state: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]],
-    columns: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]],
-    arrive: int,
-    extra: float,
-    nearest: bool,  # noqa: FBT001  # Numba compiles positional arguments
-) -> int:
-    """Column to accept, or -1 where none is free, or -2 where none that is free is worth its price.
-
-    With `nearest` a lot that stands earlier in the columns wins whatever the values are.
-    """
-    residual, cumulative, lot, window = state
-    group, value, until = columns
-    chosen, best, shortest, rank = _FULL, 0.0, 0, 0
-    a = arrive // _SLOT
-    for j in range(len(group)):
-        g = group[j]
-        if j > 0 and lot[g] != lot[group[j - 1]]:
-            rank += 1
-        b = -(-until[j] // _SLOT)
-        free = True
-        for s in range(a, b):
-            if residual[g, s] <= 0:
-                free = False
-                break
-        if not free:
-            continue
-        gain = value[j] + extra - (cumulative[g, b] - cumulative[g, a])
-        if gain <= 0.0:
-            chosen = _KEPT if chosen == _FULL else chosen
-            continue
-        score = -float(rank) if nearest else gain
-        if chosen < 0 or score > best or (score == best and window[g] < shortest):
-            chosen, best, shortest = j, score, window[g]
-    return chosen
-
-
-@compiled
-def _moved_columns(
-    state: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]],
-    bounds: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
-    columns: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]],
-    stay: tuple[int, int, int, float],
-    shifts: NDArray[np.int32],
-) -> NDArray[np.int64]:
-    """For each shift the column with the largest gain that is free and within its window then, or -1."""
-    residual, cumulative, _, window = state
-    start, end, latest = bounds
-    group, value, until = columns
-    arrive, depart, earliest, extra = stay
-    found = np.full(len(shifts), -1, np.int64)
-    for k in range(len(shifts)):
-        if arrive + shifts[k] < earliest:
-            continue
-        best, shortest = 0.0, 0
-        a = (arrive + shifts[k]) // _SLOT
-        for j in range(len(group)):
-            g = group[j]
-            moved = until[j] + shifts[k]
-            if arrive + shifts[k] < start[g] or moved > end[g] or depart + shifts[k] > latest[g]:
-                continue
-            b = -(-moved // _SLOT)
-            gain = value[j] + extra - (cumulative[g, b] - cumulative[g, a])
-            if gain <= 0.0 or gain < best or (gain == best and window[g] >= shortest):
-                continue
-            free = True
-            for s in range(a, b):
-                if residual[g, s] <= 0:
-                    free = False
-                    break
-            if free:
-                found[k], best, shortest = j, gain, window[g]
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,12 +201,12 @@ class NightDesk:
             return Refused(asker, Refusal.PERSON_CAP, ())
         extra = float(self._prices.bonus[asker.member])
         arrays = (columns.group, columns.value, columns.until)
-        chosen = _best_column(self._state, arrays, request.arrive, extra, self._nearest)
+        chosen = best_column(self._state, arrays, request.arrive, extra, self._nearest)
         if chosen >= 0:
             group, until = int(columns.group[chosen]), int(columns.until[chosen])
             price = self._price(group, request.arrive, until)
             return Accepted(Grant(asker, group, request.arrive, until), int(columns.value[chosen]), price)
-        reason = Refusal.KEPT if chosen == _KEPT else Refusal.FULL
+        reason = Refusal.KEPT if chosen == KEPT else Refusal.FULL
         return Refused(asker, reason if columns.group.size else Refusal.NOWHERE, self._alternatives(request, extra))
 
     def _alternatives(self, request: Request, extra: float) -> tuple[Alternative, ...]:
@@ -300,9 +215,9 @@ class NightDesk:
         columns = own if others is None else own.with_others(others)
         arrays = (columns.group, columns.value, columns.until)
         stay = (request.arrive, request.depart, max(request.earliest, 0), extra)
-        found = _moved_columns(self._state, self._bounds, arrays, stay, _SHIFTS)
+        found = moved_columns(self._state, self._bounds, arrays, stay, SHIFTS)
         chosen: dict[int, Alternative] = {}
-        for shift, column in zip(_SHIFTS.tolist(), found.tolist(), strict=True):
+        for shift, column in zip(SHIFTS.tolist(), found.tolist(), strict=True):
             side = (shift > 0) - (shift < 0)
             if column >= 0 and side not in chosen:
                 group, until = int(columns.group[column]), int(columns.until[column]) + shift

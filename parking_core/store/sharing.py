@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parking_core.sharing import AllocationPolicy, read_policy, read_terms
+from parking_core.sharing import AllocationPolicy, SharedLot, SpaceClass, read_policy, read_terms
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from psycopg import Connection
 
-    from parking_core.sharing import Terms
-
 _VERSION = "SELECT version FROM sharing_version"
 
 _OFFERS = """
 SELECT c.id, c.code, c.windows, count(s.space_id)::int, a.id, a.code, a.state = 'published', a.terms, l.id, l.code, l.name,
-       l.lat, l.lon
+       l.lat, l.lon, l.operator_id
 FROM space_classes c
 JOIN sharing_agreements a ON a.id = c.agreement_id
 JOIN lots l ON l.id = c.lot_id
@@ -33,33 +30,6 @@ WHERE d.enabled AND n.direction <> 'exit' AND d.lot_id = ANY(%s) ORDER BY d.lot_
 """
 
 _POLICY = "SELECT document FROM allocation_policies WHERE valid_from <= %s ORDER BY valid_from DESC LIMIT 1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedLot:
-    """A lot whose owner shares spaces."""
-
-    id: int
-    code: str
-    name: str
-    lat: float
-    lon: float
-    agreement_id: int
-    agreement: str  # code
-    open: bool  # published: makes new promises
-    terms: Terms
-    barriers: tuple[int, ...] = ()  # devices that let vehicles in
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceClass:
-    """Spaces of a shared lot with the same windows."""
-
-    id: int
-    code: str
-    windows: object  # document of parking_core.windows
-    spaces: int
-    lot: SharedLot
 
 
 def version(connection: Connection[Any]) -> int:
@@ -77,7 +47,7 @@ def classes(connection: Connection[Any]) -> list[SpaceClass]:
     lots: dict[int, SharedLot] = {}
     found = []
     for class_id, code, windows, spaces, agreement_id, agreement, is_open, terms, *lot in rows:
-        lot_id, lot_code, name, lat, lon = lot
+        lot_id, lot_code, name, lat, lon, operator_id = lot
         if lot_id not in lots:
             lots[lot_id] = SharedLot(
                 id=lot_id,
@@ -89,6 +59,7 @@ def classes(connection: Connection[Any]) -> list[SpaceClass]:
                 agreement=agreement,
                 open=is_open,
                 terms=read_terms(terms),
+                operator_id=operator_id,
                 barriers=tuple(barriers.get(lot_id, ())),
             )
         found.append(SpaceClass(id=class_id, code=code, windows=windows, spaces=spaces, lot=lots[lot_id]))

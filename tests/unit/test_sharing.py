@@ -43,9 +43,11 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     ("document", "said"),
     [
         ({"floors": {"patient": 1.5}}, "floor of patient is 1.5"),
-        ({"grace_min": -5}, "grace_min is -5"),
-        ({"charge_after_min": 90}, "warned, then charged"),
-        ({"least_buffer_min": 61}, "above longest_buffer_min"),
+        ({"early_min": -5}, "early_min is -5"),
+        ({"overstay": {"charged_from_min": 90}}, "give them in order"),
+        ({"buffers": {"guest_most_min": 61}}, "not on a grid"),
+        ({"day_ahead_at_hour": 24}, "not an hour"),
+        ({"no_show": {"least_min": "soon"}}, "cannot be read"),
         ({"flors": {}}, "no field 'flors'"),
     ],
 )
