@@ -298,12 +298,11 @@ STAGE_CHANGES: dict[OverstayStage, OverstayStage | None] = {
 class OverstayPolicy:
     """When an overstay has which consequence (minutes after the promised end), and what it costs.
 
-    The defaults for money are a rule that Chinese sharing platforms publish: three times the price, 200 yuan at most;
-    more than three violations end a permit in Wuxi (2022). The minutes are ours.
+    The defaults for money are a rule that Chinese sharing platforms publish: three times the price, 200 yuan at most.
+    The minutes are ours.
 
     warned_from_min: may be negative, a reminder before the end.
     most_fen: the most that an overstay costs; None: no limit.
-    most_violations: a permit survives so many.
     """
 
     warned_from_min: int = -10
@@ -311,7 +310,6 @@ class OverstayPolicy:
     violation_from_min: int = 60
     price_percent: int = 300
     most_fen: int | None = 20_000
-    most_violations: int = 3
 
     def __post_init__(self) -> None:
         steps = self.warned_from_min, self.charged_from_min, self.violation_from_min
@@ -320,10 +318,9 @@ class OverstayPolicy:
                 f"Overstays are warned, charged and a violation from minutes {steps}; give them in order, and charge "
                 "nobody before the promised end."
             )
-        if self.price_percent < 0 or (self.most_fen or 0) < 0 or self.most_violations < 0:
+        if self.price_percent < 0 or (self.most_fen or 0) < 0:
             raise InvalidInputError(
-                f"An overstay costs {self.price_percent} %, {self.most_fen} fen at most, with {self.most_violations} "
-                "violations allowed; none of these can be negative."
+                f"An overstay costs {self.price_percent} %, {self.most_fen} fen at most; neither can be negative."
             )
 
 
@@ -375,6 +372,6 @@ def overstay_fen(policy: OverstayPolicy, state: OverstayState, ordinary_fen: int
     return charged if policy.most_fen is None else min(charged, policy.most_fen)
 
 
-def ends_entitlement(policy: OverstayPolicy, violations: int) -> bool:
-    """Whether so many violations end a permit."""
-    return violations > policy.most_violations
+def ends_entitlement(most_violations: int, violations: int) -> bool:
+    """Whether so many violations end a permit; its terms say how many it survives (three in Wuxi, 2022)."""
+    return violations > most_violations
