@@ -13,6 +13,9 @@ permit        applied ──► active ──► expired | cancelled | ended_by_
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -163,6 +166,86 @@ class Standing:
     price_fen: int = 0
     fee_fen: int = 0
     moved_to: str | None = None  # code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a driver asks for: a stay near a place. Times aware, coordinates WGS 84 degrees, walks in metres."""
+
+    plate: str  # in the one form of parking_core.plates
+    group: str
+    lat: float
+    lon: float
+    walk_m: int
+    arrive_at: datetime
+    depart_at: datetime
+    lot: str | None = None  # code: this one or none
+    instead_of: str | None = None  # code of the refused reservation whose alternative this is
+    waits: bool = False  # for the day-ahead round
+
+    @property
+    def minutes(self) -> int:
+        """How long it stays, minutes begun."""
+        return math.ceil((self.depart_at - self.arrive_at).total_seconds() / 60)
+
+    def digest(self) -> bytes:
+        """SHA-256 of what is asked for: under one idempotency key it is asked for once."""
+        parts = (
+            self.plate,
+            self.group,
+            f"{self.lat:.6f}",
+            f"{self.lon:.6f}",
+            self.walk_m,
+            int(self.arrive_at.timestamp()),
+            int(self.depart_at.timestamp()),
+            self.lot,
+            self.instead_of,
+            self.waits,
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A reservation as it stands."""
+
+    id: int
+    code: str
+    user_id: int
+    plate: str
+    group: str
+    lat: float
+    lon: float
+    walk_m: int  # from the lot; how far he would walk while it has none
+    arrive_at: datetime
+    depart_at: datetime
+    until_at: datetime  # its capacity is taken until then
+    lot_id: int | None
+    class_id: int | None
+    state: ReservationState
+    lateness: Lateness
+    price_fen: int
+    fee_fen: int
+    value_fen: int
+    hold_key: str | None
+    visit_id: int | None
+    moved_to: int | None  # id
+    asked_at: datetime
+    arrived_at: datetime | None
+    left_at: datetime | None
+    request_digest: bytes
+
+    def ask(self) -> Ask:
+        """What was asked for, as far as it is still known."""
+        return Ask(
+            plate=self.plate,
+            group=self.group,
+            lat=self.lat,
+            lon=self.lon,
+            walk_m=self.walk_m,
+            arrive_at=self.arrive_at,
+            depart_at=self.depart_at,
+        )
 
 
 def may_become(before: ReservationState, after: ReservationState) -> bool:

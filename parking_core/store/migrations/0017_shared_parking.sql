@@ -94,6 +94,19 @@ CREATE TABLE capacity_prices (
     PRIMARY KEY (class_id, day)
 );
 
+-- What is kept free after a promised end in a local hour, as learned from the lot's departures; no row: the prior.
+CREATE TABLE lot_buffers (
+    lot_id integer NOT NULL REFERENCES lots,
+    hour smallint NOT NULL CHECK (hour BETWEEN 0 AND 23),
+    guest_min smallint NOT NULL,        -- before the next guest
+    owner_min smallint NOT NULL,        -- before the owner's return
+    grace_min smallint NOT NULL,        -- how long a promise that begins in this hour waits for its driver
+    expected_rate real NOT NULL,        -- of promises that are let down with these
+    departures integer NOT NULL,        -- that were learned from
+    learned_at timestamptz NOT NULL,
+    PRIMARY KEY (lot_id, hour)
+);
+
 -- An owner takes back a stretch of time, with notice.
 CREATE TABLE suspensions (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -136,6 +149,8 @@ CREATE TRIGGER space_classes_changed AFTER INSERT OR UPDATE ON space_classes
     FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
 CREATE TRIGGER class_spaces_changed AFTER INSERT OR UPDATE ON class_spaces
     FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
+CREATE TRIGGER lot_buffers_changed AFTER INSERT OR UPDATE ON lot_buffers
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
 CREATE TRIGGER allocation_policies_changed AFTER INSERT OR UPDATE ON allocation_policies
     FOR EACH STATEMENT EXECUTE FUNCTION bump_sharing_version();
 
@@ -146,7 +161,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
-            capacity_days, capacity_prices, suspensions, allocation_policies, sharing_version TO api_role;
+            capacity_days, capacity_prices, lot_buffers, suspensions, allocation_policies, sharing_version TO api_role;
         GRANT INSERT ON sharing_agreements, agreement_events, space_classes, class_spaces, capacity_days, suspensions,
             user_plates TO api_role;
         GRANT DELETE ON user_plates TO api_role;
@@ -159,7 +174,7 @@ BEGIN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
             suspensions, allocation_policies, sharing_version TO worker_role;
         GRANT INSERT ON agreement_events TO worker_role;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON capacity_days, capacity_prices TO worker_role;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON capacity_days, capacity_prices, lot_buffers TO worker_role;
         GRANT UPDATE (affected, moved, refunded) ON suspensions TO worker_role;
     END IF;
 END $$;

@@ -22,7 +22,6 @@ CREATE TABLE reservations (
     fee_fen bigint NOT NULL DEFAULT 0,  -- for staying too long
     value_fen bigint NOT NULL DEFAULT 0,        -- what the allocator counted it as
     hold_key text,
-    permit_id bigint REFERENCES permits,        -- what covers the visit in pricing
     visit_id bigint REFERENCES visits,
     moved_to bigint REFERENCES reservations,
     asked_at timestamptz NOT NULL,

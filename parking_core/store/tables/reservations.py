@@ -50,7 +50,6 @@ reservations = Table(
     Column("fee_fen", BigInteger, nullable=False, server_default="0"),
     Column("value_fen", BigInteger, nullable=False, server_default="0"),
     Column("hold_key", Text),
-    Column("permit_id", BigInteger, ForeignKey("permits.id")),
     Column("visit_id", BigInteger, ForeignKey("visits.id")),
     Column("moved_to", BigInteger, ForeignKey("reservations.id")),
     moment("asked_at"),

@@ -20,7 +20,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 
 from parking_core.store.tables.metadata import metadata, moment
 
@@ -113,6 +113,20 @@ capacity_prices = Table(
     Column("price", ARRAY(Integer), nullable=False),
     moment("solved_at"),
     PrimaryKeyConstraint("class_id", "day"),
+)
+
+lot_buffers = Table(
+    "lot_buffers",
+    metadata,
+    Column("lot_id", Integer, ForeignKey("lots.id"), nullable=False),
+    Column("hour", SmallInteger, nullable=False),
+    Column("guest_min", SmallInteger, nullable=False),
+    Column("owner_min", SmallInteger, nullable=False),
+    Column("grace_min", SmallInteger, nullable=False),
+    Column("expected_rate", REAL, nullable=False),
+    Column("departures", Integer, nullable=False),
+    moment("learned_at"),
+    PrimaryKeyConstraint("lot_id", "hour"),
 )
 
 suspensions = Table(

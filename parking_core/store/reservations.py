@@ -1,0 +1,291 @@
+"""Reservations and their events as rows. Nothing here commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from parking_core.errors import NotFoundError
+from parking_core.reservations import Event, EventKind, Lateness, Reservation, ReservationState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from parking_core.reservations import Ask, Standing
+
+COLUMNS = """id, code, user_id, plate, user_group, lat, lon, walk_m, arrive_at, depart_at, until_at, lot_id, class_id, state,
+lateness, price_fen, fee_fen, value_fen, hold_key, visit_id, moved_to, asked_at, arrived_at, left_at, request_digest"""
+
+_ADD = """
+INSERT INTO reservations (code, user_id, idempotency_key, request_digest, plate, user_group, lat, lon, walk_m, arrive_at,
+    depart_at, until_at, lot_id, class_id, state, price_fen, value_fen, hold_key, asked_at, granted_at, ended_at)
+VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)s, %(lon)s, %(walk_m)s, %(arrive_at)s,
+    %(depart_at)s, %(until_at)s, %(lot_id)s, %(class_id)s, %(state)s, %(price_fen)s, %(value_fen)s, %(hold_key)s, %(now)s,
+    %(granted_at)s, %(ended_at)s)
+ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING id
+"""
+
+_OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  # the columns are the constant above
+_OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
+_LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # same
+
+_GRANT_WAITING = """
+UPDATE reservations SET lot_id = %(lot_id)s, class_id = %(class_id)s, state = 'granted', walk_m = %(walk_m)s,
+    until_at = %(until_at)s, price_fen = %(price_fen)s, value_fen = %(value_fen)s, hold_key = %(hold_key)s, granted_at = %(now)s
+WHERE id = %(id)s AND state = 'waiting' RETURNING id
+"""
+
+_STAND = """
+UPDATE reservations SET state = %(state)s, lateness = %(lateness)s, class_id = %(class_id)s, fee_fen = %(fee_fen)s,
+    moved_to = (SELECT id FROM reservations WHERE code = %(moved_to)s), visit_id = coalesce(%(visit_id)s, visit_id),
+    arrived_at = coalesce(%(arrived_at)s, arrived_at), left_at = coalesce(%(left_at)s, left_at),
+    ended_at = coalesce(ended_at, %(ended_at)s)
+WHERE id = %(id)s
+"""
+
+_ADD_EVENTS = """
+INSERT INTO reservation_events (reservation_id, kind, at, by, detail)
+SELECT %s, kind, at, by, detail FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])
+    WITH ORDINALITY AS e (kind, at, by, detail, n) ORDER BY n
+"""
+
+_EVENTS = "SELECT kind, at, by, detail FROM reservation_events WHERE reservation_id = %s ORDER BY id"
+
+# A person's: promises that stand, and missed ones that still count.
+_PERSON = """
+SELECT (SELECT count(*)::int FROM reservations WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')),
+       (SELECT count(*)::int FROM violations WHERE user_id = %(user_id)s AND kind = 'no_show' AND withdrawn_at IS NULL
+            AND at > %(since)s),
+       (SELECT EXISTS (SELECT FROM reservations WHERE plate = %(plate)s AND state IN ('waiting', 'granted', 'arrived')
+            AND arrive_at < %(depart_at)s AND depart_at > %(arrive_at)s))
+"""
+
+# Two requests of one person wait for each other here, so that none overlooks the other.
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReservation:
+    """What a row begins with."""
+
+    code: str
+    user_id: int
+    key: str
+    digest: bytes
+    ask: Ask
+    state: ReservationState
+    until_at: datetime
+    walk_m: int
+    lot_id: int | None = None
+    class_id: int | None = None
+    price_fen: int = 0
+    value_fen: int = 0
+    hold_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonNow:
+    """What of a person limits his next request."""
+
+    active: int
+    no_shows: int
+    overlaps: bool  # his car is promised a space for some of the time already
+
+
+def add(connection: Connection[Any], new: NewReservation, now: datetime) -> int | None:
+    """Adds a row and gives its id; None: the person's key is known."""
+    ended = new.state is ReservationState.REFUSED
+    values = {
+        "code": new.code,
+        "user_id": new.user_id,
+        "key": new.key,
+        "digest": new.digest,
+        "plate": new.ask.plate,
+        "group": new.ask.group,
+        "lat": new.ask.lat,
+        "lon": new.ask.lon,
+        "walk_m": new.walk_m,
+        "arrive_at": new.ask.arrive_at,
+        "depart_at": new.ask.depart_at,
+        "until_at": new.until_at,
+        "lot_id": new.lot_id,
+        "class_id": new.class_id,
+        "state": new.state.value,
+        "price_fen": new.price_fen,
+        "value_fen": new.value_fen,
+        "hold_key": new.hold_key,
+        "now": now,
+        "granted_at": now if new.state is ReservationState.GRANTED else None,
+        "ended_at": now if ended else None,
+    }
+    row = connection.execute(_ADD, values).fetchone()
+    return None if row is None else int(row[0])
+
+
+def grant_waiting(connection: Connection[Any], reservation_id: int, new: NewReservation, now: datetime) -> bool:
+    """Makes a waiting one a promise; False: it does not wait any more."""
+    values = {
+        "id": reservation_id,
+        "lot_id": new.lot_id,
+        "class_id": new.class_id,
+        "walk_m": new.walk_m,
+        "until_at": new.until_at,
+        "price_fen": new.price_fen,
+        "value_fen": new.value_fen,
+        "hold_key": new.hold_key,
+        "now": now,
+    }
+    return connection.execute(_GRANT_WAITING, values).fetchone() is not None
+
+
+def find(connection: Connection[Any], code: str) -> Reservation | None:
+    """The reservation of a code."""
+    row = connection.execute(_OF_CODE, (code,)).fetchone()
+    return None if row is None else reservation_of(row)
+
+
+def of_key(connection: Connection[Any], user_id: int, key: str) -> Reservation | None:
+    """What a person asked for under an idempotency key."""
+    row = connection.execute(_OF_KEY, (user_id, key)).fetchone()
+    return None if row is None else reservation_of(row)
+
+
+def lock(connection: Connection[Any], reservation_id: int) -> Reservation:
+    """A reservation, locked until the caller's transaction ends.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    row = connection.execute(_LOCK, (reservation_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no reservation with the id {reservation_id}.")
+    return reservation_of(row)
+
+
+def stand(
+    connection: Connection[Any],
+    reservation_id: int,
+    standing: Standing,
+    *,
+    visit_id: int | None = None,
+    arrived_at: datetime | None = None,
+    left_at: datetime | None = None,
+    ended_at: datetime | None = None,
+) -> None:
+    """Stores where a locked reservation stands after its newest event."""
+    values = {
+        "id": reservation_id,
+        "state": standing.state.value,
+        "lateness": standing.lateness.value,
+        "class_id": standing.class_id,
+        "fee_fen": standing.fee_fen,
+        "moved_to": standing.moved_to,
+        "visit_id": visit_id,
+        "arrived_at": arrived_at,
+        "left_at": left_at,
+        "ended_at": ended_at,
+    }
+    connection.execute(_STAND, values)
+
+
+def add_events(connection: Connection[Any], reservation_id: int, events: Sequence[Event]) -> None:
+    """Appends to a reservation's history."""
+    connection.execute(
+        _ADD_EVENTS,
+        (
+            reservation_id,
+            [event.kind.value for event in events],
+            [event.at for event in events],
+            [event.by for event in events],
+            [Jsonb(dict(event.detail)) for event in events],
+        ),
+    )
+
+
+def events(connection: Connection[Any], reservation_id: int) -> list[Event]:
+    """A reservation's history in order."""
+    return [
+        Event(EventKind(kind), at, by, detail)
+        for kind, at, by, detail in connection.execute(_EVENTS, (reservation_id,))
+    ]
+
+
+def take_turn(connection: Connection[Any], user_id: int) -> None:
+    """Makes further requests of the person wait until the caller's transaction ends."""
+    connection.execute(_TAKE_TURN, (user_id,))
+
+
+def person_now(connection: Connection[Any], user_id: int, ask: Ask, no_shows_since: datetime) -> PersonNow:
+    """What limits a person's next request."""
+    values = {
+        "user_id": user_id,
+        "plate": ask.plate,
+        "arrive_at": ask.arrive_at,
+        "depart_at": ask.depart_at,
+        "since": no_shows_since,
+    }
+    row = connection.execute(_PERSON, values).fetchone()
+    return PersonNow(*row) if row else PersonNow(0, 0, overlaps=False)
+
+
+def reservation_of(row: Sequence[Any]) -> Reservation:
+    """Of a row of COLUMNS."""
+    (
+        number,
+        code,
+        user_id,
+        plate,
+        group,
+        lat,
+        lon,
+        walk_m,
+        arrive_at,
+        depart_at,
+        until_at,
+        lot_id,
+        class_id,
+        state,
+        lateness,
+        price_fen,
+        fee_fen,
+        value_fen,
+        hold_key,
+        visit_id,
+        moved_to,
+        asked_at,
+        arrived_at,
+        left_at,
+        digest,
+    ) = row
+    return Reservation(
+        id=number,
+        code=code,
+        user_id=user_id,
+        plate=plate,
+        group=group,
+        lat=lat,
+        lon=lon,
+        walk_m=walk_m,
+        arrive_at=arrive_at,
+        depart_at=depart_at,
+        until_at=until_at,
+        lot_id=lot_id,
+        class_id=class_id,
+        state=ReservationState(state),
+        lateness=Lateness(lateness),
+        price_fen=price_fen,
+        fee_fen=fee_fen,
+        value_fen=value_fen,
+        hold_key=hold_key,
+        visit_id=visit_id,
+        moved_to=moved_to,
+        asked_at=asked_at,
+        arrived_at=arrived_at,
+        left_at=left_at,
+        request_digest=digest,
+    )
