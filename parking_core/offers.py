@@ -73,6 +73,7 @@ class Offer:
         window_min: by class id, how many minutes it is open in a common week: of equal classes the one that fewest
             others can use is taken.
         zone: of the lots.
+        channel: by which drivers promise money ("qr:<acquirer>").
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Offer:
         policy: AllocationPolicy,
         buffers: Mapping[tuple[int, int], LotBuffers],
         window_min: Mapping[int, int],
+        *,
         zone: ZoneInfo,
+        channel: str,
     ) -> None:
-        self.classes, self.policy, self.zone = tuple(classes), policy, zone
+        self.classes, self.policy, self.zone, self.channel = tuple(classes), policy, zone, channel
         self.row_of = {each.id: row for row, each in enumerate(self.classes)}
         self.lots = tuple({each.lot.id: each.lot for each in self.classes}.values())
         place = {lot.id: number for number, lot in enumerate(self.lots)}

@@ -106,7 +106,9 @@ class Refusal(StrEnum):
     TOO_MANY_ACTIVE = "too_many_active"  # the person's cap
     PAST = "past"
     TOO_FAR_AHEAD = "too_far_ahead"
-    SUSPENDED_PERSON = "suspended_person"  # too many violations
+    SUSPENDED_PERSON = "suspended_person"  # too many no-shows
+    STAY_LENGTH = "stay_length"  # too short or too long to be promised
+    PLATE_EXPECTED = "plate_expected"  # the car is promised a space for some of that time already
 
 
 class EventKind(StrEnum):
@@ -265,6 +267,22 @@ def standing_of(events: Iterable[Event]) -> Standing:
     if standing is None:
         raise ValueError("A reservation begins with the event `asked`; this one has no event.")
     return standing
+
+
+def next_standing(reservation: Reservation, event: Event) -> Standing:
+    """Where a reservation stands after one more event.
+
+    Raises:
+        ValueError: the event does not fit.
+    """
+    before = Standing(
+        reservation.state,
+        lateness=reservation.lateness,
+        class_id=reservation.class_id,
+        price_fen=reservation.price_fen,
+        fee_fen=reservation.fee_fen,
+    )
+    return _after(before, event)
 
 
 def _after(before: Standing | None, event: Event) -> Standing:

@@ -31,6 +31,7 @@ SELECT d.class_id, d.day, array_send(d.free), array_send(p.price)
 FROM capacity_days d LEFT JOIN capacity_prices p USING (class_id, day)
 WHERE d.class_id = ANY(%s) AND d.day >= %s AND d.day < %s
 """
+_READ_LOCKED = f"{_READ} ORDER BY d.class_id, d.day FOR UPDATE OF d"
 _HEAD: Final = 20
 _FREE = np.dtype([("length", ">i4"), ("slot", ">i2")])
 _PRICE = np.dtype([("length", ">i4"), ("slot", ">i4")])
@@ -55,6 +56,8 @@ ON CONFLICT (class_id, day) DO UPDATE SET price = excluded.price, solved_at = ex
 WHERE capacity_prices.solved_at < excluded.solved_at
 """
 
+_IS_OFFERED = "SELECT 0 < ALL (offered[%s:%s]) FROM capacity_days WHERE class_id = %s AND day = %s"
+
 _DROP = """
 WITH old AS (DELETE FROM capacity_prices WHERE day < %(before)s)
 DELETE FROM capacity_days WHERE day < %(before)s
@@ -77,13 +80,18 @@ class Capacity:
     price: NDArray[np.float64]
 
 
-def read(connection: Connection[Any], classes: Sequence[int], first_day: date, days: int) -> Capacity:
-    """What is left of classes in `days` days; a class or day without a row offers nothing."""
+def read(
+    connection: Connection[Any], classes: Sequence[int], first_day: date, days: int, *, lock: bool = False
+) -> Capacity:
+    """What is left of classes in `days` days; a class or day without a row offers nothing.
+
+    With `lock` it stays so until the caller's transaction ends.
+    """
     free = np.zeros((len(classes), days * SLOTS), np.int32)
     price = np.zeros((len(classes), days * SLOTS))
     place = {class_id: row for row, class_id in enumerate(classes)}
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_READ, (list(classes), first_day, first_day + timedelta(days=days)))
+        cursor.execute(_READ_LOCKED if lock else _READ, (list(classes), first_day, first_day + timedelta(days=days)))
         for class_id, day, left, cost in cursor:
             row, begin = place[class_id], (day - first_day).days * SLOTS
             free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
@@ -129,6 +137,14 @@ def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDA
     with taken():
         for day in sorted(offered):
             connection.execute(_OFFER, {"class": class_id, "day": day, "offered": offered[day].tolist()})
+
+
+def is_offered(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots]) -> bool:
+    """Whether a class is open in all of these slots, however full."""
+    rows = [
+        connection.execute(_IS_OFFERED, (part.first + 1, part.until, class_id, part.day)).fetchone() for part in parts
+    ]
+    return all(row is not None and row[0] for row in rows)
 
 
 def drop_before(connection: Connection[Any], before: date) -> int:

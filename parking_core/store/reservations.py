@@ -34,6 +34,8 @@ _OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  
 _OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
 _LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # same
 
+_CODE = "SELECT code FROM reservations WHERE id = %s"
+
 _GRANT_WAITING = """
 UPDATE reservations SET lot_id = %(lot_id)s, class_id = %(class_id)s, state = 'granted', walk_m = %(walk_m)s,
     until_at = %(until_at)s, price_fen = %(price_fen)s, value_fen = %(value_fen)s, hold_key = %(hold_key)s, granted_at = %(now)s
@@ -153,6 +155,12 @@ def of_key(connection: Connection[Any], user_id: int, key: str) -> Reservation |
     """What a person asked for under an idempotency key."""
     row = connection.execute(_OF_KEY, (user_id, key)).fetchone()
     return None if row is None else reservation_of(row)
+
+
+def code_of(connection: Connection[Any], reservation_id: int) -> str | None:
+    """The code that a reservation is known by outside."""
+    row = connection.execute(_CODE, (reservation_id,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def lock(connection: Connection[Any], reservation_id: int) -> Reservation:

@@ -29,6 +29,11 @@ SELECT d.lot_id, d.id FROM lanes n JOIN devices d ON d.id = n.device_id
 WHERE d.enabled AND n.direction <> 'exit' AND d.lot_id = ANY(%s) ORDER BY d.lot_id, d.id
 """
 
+_BARRIERS_OF_LOT = """
+SELECT d.id FROM lanes n JOIN devices d ON d.id = n.device_id
+WHERE d.enabled AND n.direction <> 'exit' AND d.lot_id = %s ORDER BY d.id
+"""
+
 _POLICY = "SELECT document FROM allocation_policies WHERE valid_from <= %s ORDER BY valid_from DESC LIMIT 1"
 
 
@@ -64,6 +69,11 @@ def classes(connection: Connection[Any]) -> list[SpaceClass]:
             )
         found.append(SpaceClass(id=class_id, code=code, windows=windows, spaces=spaces, lot=lots[lot_id]))
     return found
+
+
+def barriers(connection: Connection[Any], lot_id: int) -> list[int]:
+    """Devices that let vehicles into a lot."""
+    return [number for (number,) in connection.execute(_BARRIERS_OF_LOT, (lot_id,))]
 
 
 def policy(connection: Connection[Any], now: datetime) -> AllocationPolicy:

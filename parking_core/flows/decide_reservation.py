@@ -1,0 +1,166 @@
+"""Where a request goes, or why nowhere, by capacity and prices of the moment. The caller's transaction holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from parking_core.allocation.choice import FULL, SHIFTS, best_column, moved_columns
+from parking_core.offers import kept_until
+from parking_core.reservations import Refusal
+from parking_core.slots import SLOT_MIN, SLOTS, begins_of, day_of, minute_of, slots_of
+from parking_core.store import capacity
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+    from psycopg import Connection
+
+    from parking_core.offers import Candidates, Offer
+    from parking_core.reservations import Ask
+
+_REACH: Final = timedelta(minutes=int(SHIFTS.max()) + SLOT_MIN)  # alternatives are so much earlier or later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The class that a request gets."""
+
+    class_id: int
+    walk_m: int
+    buffer_min: int
+    value_fen: int
+    price_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a request is not granted, and what would be, best first: as JSON keeps it."""
+
+    reason: Refusal
+    alternatives: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Desk:
+    """What a decision looks at. Group k is candidate k; minutes count from the first day that was read."""
+
+    state: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]
+    columns: tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]
+    arrive: int
+    depart: int
+    earliest: int
+    extra: float  # fen: what a floor of acceptance adds for the group
+
+
+def decide(
+    connection: Connection[Any],
+    offer: Offer,
+    ask: Ask,
+    now: datetime,
+    *,
+    not_in: frozenset[int] = frozenset(),
+    priced: bool = True,
+    lock: bool = False,
+) -> Chosen | Refused:
+    """Decides a request.
+
+    Classes of the ids in `not_in` are out of the question. Without `priced` whatever fits serves, the nearest lot first:
+    for promises that were made already. With `lock` nobody can take what was read until the caller's transaction ends.
+    """
+    candidates = offer.near(ask, not_in=not_in)
+    if candidates.refusal is not None and not len(candidates.row):
+        return Refused(candidates.refusal)
+    desk = _read(connection, offer, ask, candidates, now, lock=lock)
+    near = candidates.near
+    mine = (desk.columns[0][:near], desk.columns[1][:near], desk.columns[2][:near])
+    state = desk.state if priced else (desk.state[0], np.zeros_like(desk.state[1]), *desk.state[2:])
+    column = best_column(state, mine, desk.arrive, desk.extra if priced else 0.0, not priced)
+    if column >= 0:
+        row = int(candidates.row[column])
+        lot = offer.classes[row].lot
+        return Chosen(
+            class_id=offer.classes[row].id,
+            walk_m=int(candidates.walk_m[column]),
+            buffer_min=int(candidates.buffer_min[column]),
+            value_fen=int(candidates.value[column]),
+            price_fen=lot.terms.price_fen(ask.minutes),
+        )
+    reason = candidates.refusal or Refusal.KEPT_FOR_OTHERS
+    if column == FULL and candidates.refusal is None:
+        reason = _full_or_closed(connection, offer, ask, candidates)
+    return Refused(reason, _alternatives(desk, offer, ask, candidates))
+
+
+def _read(
+    connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates, now: datetime, *, lock: bool
+) -> _Desk:
+    first_day = day_of(ask.arrive_at - _REACH)
+    longest = int(candidates.buffer_min.max())
+    days = (day_of(kept_until(ask, longest) + _REACH) - first_day).days + 1
+    ids = [offer.classes[row].id for row in candidates.row.tolist()]
+    found = capacity.read(connection, ids, first_day, days, lock=lock)
+    cumulative = np.zeros((len(ids), days * SLOTS + 1))
+    np.cumsum(found.price, axis=1, out=cumulative[:, 1:])
+    t0 = begins_of(first_day)
+    depart = -minute_of(t0, ask.depart_at)  # rounded up
+    columns = (
+        np.arange(len(ids), dtype=np.int32),
+        candidates.value,
+        (depart + candidates.buffer_min).astype(np.int32),
+    )
+    return _Desk(
+        state=(found.free, cumulative, offer.lot[candidates.row], offer.window[candidates.row]),
+        columns=columns,
+        arrive=minute_of(ask.arrive_at, t0),
+        depart=depart,
+        earliest=max(-minute_of(t0, now), 0),
+        extra=0.0,
+    )
+
+
+def _full_or_closed(connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates) -> Refusal:
+    """Whether any class in reach is open for all of the stay."""
+    for row, buffer_min in zip(
+        candidates.row[: candidates.near].tolist(), candidates.buffer_min[: candidates.near].tolist(), strict=True
+    ):
+        parts = list(slots_of(ask.arrive_at, kept_until(ask, buffer_min)))
+        if capacity.is_offered(connection, offer.classes[row].id, parts):
+            return Refusal.FULL
+    return Refusal.OUTSIDE_WINDOWS
+
+
+def _alternatives(desk: _Desk, offer: Offer, ask: Ask, candidates: Candidates) -> tuple[dict[str, Any], ...]:
+    """The best further lot at the same time, and the nearest earlier and later time in any lot in reach."""
+    groups, width = desk.state[1].shape
+    end = np.full(groups, (width - 1) * SLOT_MIN, np.int32)
+    bounds = (np.zeros(groups, np.int32), end, end)
+    found = moved_columns(
+        desk.state, bounds, desk.columns, (desk.arrive, desk.depart, desk.earliest, desk.extra), SHIFTS
+    )
+    chosen: dict[int, tuple[int, int]] = {}
+    for shift, column in zip(SHIFTS.tolist(), found.tolist(), strict=True):
+        side = (shift > 0) - (shift < 0)
+        if column >= 0 and side not in chosen:
+            chosen[side] = (shift, column)
+    best = sorted(chosen.values(), key=lambda each: (abs(each[0]), each[0]))
+    return tuple(_alternative(offer, ask, candidates, shift, column) for shift, column in best)
+
+
+def _alternative(offer: Offer, ask: Ask, candidates: Candidates, shift_min: int, column: int) -> dict[str, Any]:
+    lot = offer.classes[int(candidates.row[column])].lot
+    shift = timedelta(minutes=shift_min)
+    return {
+        "lot": lot.code,
+        "name": lot.name,
+        "lat": lot.lat,
+        "lon": lot.lon,
+        "walk_m": int(candidates.walk_m[column]),
+        "arrive_at": (ask.arrive_at + shift).isoformat(),
+        "depart_at": (ask.depart_at + shift).isoformat(),
+        "price_fen": lot.terms.price_fen(ask.minutes),
+    }

@@ -1,0 +1,160 @@
+"""A driver asks for a shared space and is answered at once, for ever: one transaction.
+
+known key? ─► the same answer
+limits of the person and of time ─► refused
+capacity and prices of the classes in reach ─► the best of them that is worth it ─► granted
+                                            └─► refused: why, and what would be granted instead
+
+Capacity is read without locks; whoever is overtaken between reading and taking decides again, the last time with the
+rows locked.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from parking_core.errors import CapacityTakenError, ConflictError, InvalidInputError
+from parking_core.flows.decide_reservation import Refused, decide
+from parking_core.flows.grant_reservation import Draft, grant, new_code
+from parking_core.reservations import Event, EventKind, Refusal, ReservationState
+from parking_core.store import demand_records, notices, reservations
+from parking_core.store.reservations import NewReservation
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from parking_core.flows.offers_in_force import OffersInForce
+    from parking_core.offers import Offer
+    from parking_core.people import Person
+    from parking_core.reservations import Ask, Reservation
+
+_TRIES: Final = 4
+_NO_SHOWS_COUNT: Final = timedelta(days=90)
+_LATEST_REQUEST: Final = timedelta(minutes=5)  # an arrival so long ago is "now"
+
+
+def reserve(
+    connection: Connection[Any], offers: OffersInForce, person: Person, ask: Ask, *, key: str, now: datetime
+) -> Reservation:
+    """Grants or refuses; the reservation's last event says which and why. The same key again gives the same answer.
+
+    Raises:
+        ConflictError: the key was used for another request.
+        InvalidInputError: the stay is none, or the plate or the group is not the person's.
+    """
+    _check(ask, person)
+    for attempt in range(1, _TRIES + 1):
+        try:
+            with connection.transaction():
+                return _answer(connection, offers, person, ask, (key, now), last=attempt == _TRIES)
+        except CapacityTakenError:
+            if attempt == _TRIES:
+                raise
+    raise AssertionError("Every try answers, or is not the last.")
+
+
+def _check(ask: Ask, person: Person) -> None:
+    if ask.arrive_at >= ask.depart_at:
+        raise InvalidInputError("The stay ends before it begins; give depart_at after arrive_at.")
+    if not person.belongs_to(ask.group):
+        raise InvalidInputError(f"You are not registered as {ask.group!r}; leave the group out, or have it confirmed.")
+    if ask.plate not in person.plates:
+        raise InvalidInputError("The plate is none of yours; add it to your account first.")
+
+
+def _answer(
+    connection: Connection[Any],
+    offers: OffersInForce,
+    person: Person,
+    ask: Ask,
+    request: tuple[str, datetime],
+    *,
+    last: bool,
+) -> Reservation:
+    key, now = request
+    offer = offers.of(connection, now)
+    reservations.take_turn(connection, person.id)
+    known = reservations.of_key(connection, person.id, key)
+    if known is not None:
+        if known.request_digest != ask.digest():
+            raise ConflictError("This idempotency key was used for another request; use a new one.")
+        return known
+    if (limit := _limit(connection, offer, person, ask, now)) is not None:
+        return refuse(connection, person, ask, Refused(limit), key=key, now=now)
+    if ask.waits:
+        return _wait(connection, person, ask, key, now)
+    answer = decide(connection, offer, ask, now, lock=last)
+    if isinstance(answer, Refused):
+        return refuse(connection, person, ask, answer, key=key, now=now)
+    demand_records.asked(connection, ask, now, granted=True)
+    draft = Draft(
+        user_id=person.id,
+        key=key,
+        ask=ask,
+        class_id=answer.class_id,
+        walk_m=answer.walk_m,
+        buffer_min=answer.buffer_min,
+        value_fen=answer.value_fen,
+        price_fen=answer.price_fen,
+    )
+    return grant(connection, offer, draft, now, by=f"driver:{person.code}")
+
+
+def _limit(connection: Connection[Any], offer: Offer, person: Person, ask: Ask, now: datetime) -> Refusal | None:
+    """What refuses the request whatever capacity there is."""
+    policy = offer.policy
+    here = reservations.person_now(connection, person.id, ask, now - _NO_SHOWS_COUNT)
+    limits = (
+        (Refusal.PAST, ask.arrive_at < now - _LATEST_REQUEST or ask.depart_at <= now),
+        (Refusal.TOO_FAR_AHEAD, ask.depart_at > now + timedelta(days=policy.horizon_days - 1)),
+        (Refusal.STAY_LENGTH, not policy.shortest_stay_min <= ask.minutes <= policy.longest_stay_h * 60),
+        (Refusal.PLATE_EXPECTED, here.overlaps),
+        (Refusal.TOO_MANY_ACTIVE, here.active >= policy.most_active),
+        (Refusal.SUSPENDED_PERSON, here.no_shows > policy.no_shows_allowed),
+    )
+    return next((reason for reason, applies in limits if applies), None)
+
+
+def _wait(connection: Connection[Any], person: Person, ask: Ask, key: str, now: datetime) -> Reservation:
+    """Keeps a request for the day-ahead round."""
+    demand_records.asked(connection, ask, now, granted=False)
+    return _add(connection, person, ask, key, now, state=ReservationState.WAITING)
+
+
+def refuse(
+    connection: Connection[Any], person: Person, ask: Ask, answer: Refused, *, key: str, now: datetime
+) -> Reservation:
+    """Keeps a refusal, so that asking again under the same key gets the same answer. The caller's transaction holds it."""
+    demand_records.asked(connection, ask, now, granted=False)
+    demand_records.refused(connection, ask, answer.reason, len(answer.alternatives), now)
+    refused = _add(connection, person, ask, key, now, state=ReservationState.REFUSED)
+    detail = {"reason": answer.reason.value, "alternatives": list(answer.alternatives)}
+    reservations.add_events(connection, refused.id, [Event(EventKind.REFUSED, now, "allocator", detail)])
+    return refused
+
+
+def _add(
+    connection: Connection[Any], person: Person, ask: Ask, key: str, now: datetime, *, state: ReservationState
+) -> Reservation:
+    code = new_code("R")
+    new = NewReservation(
+        code=code,
+        user_id=person.id,
+        key=key,
+        digest=ask.digest(),
+        ask=ask,
+        state=state,
+        until_at=ask.depart_at,
+        walk_m=ask.walk_m,
+    )
+    number = reservations.add(connection, new, now)
+    if number is None:
+        raise ConflictError("This idempotency key was used for another request; use a new one.")
+    asked = Event(EventKind.ASKED, now, f"driver:{person.code}", {"walk_m": ask.walk_m, "group": ask.group})
+    reservations.add_events(connection, number, [asked])
+    if state is ReservationState.WAITING:
+        notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
+    return reservations.lock(connection, number)
