@@ -85,13 +85,23 @@ CREATE TABLE capacity_days (
     CONSTRAINT never_promised_twice CHECK (0 <= ALL (free))
 ) WITH (fillfactor = 70);
 
--- What a slot of a class is worth, fen for 5 minutes, by the latest look ahead; NULL free of charge until then.
+-- What a slot of a class is worth, thousandths of a fen for 5 minutes, by the latest look ahead; no row: nothing. A night has
+-- some 150 slots, whose prices rounded to whole fen would add up to another price of the stay.
 CREATE TABLE capacity_prices (
     class_id integer NOT NULL REFERENCES space_classes,
     day date NOT NULL,
     price integer[] NOT NULL CHECK (cardinality(price) = 288),
     solved_at timestamptz NOT NULL,
     PRIMARY KEY (class_id, day)
+);
+
+-- What a floor of acceptance adds to the worth of a group's requests that arrive in a UTC day, by the latest look ahead.
+CREATE TABLE demand_bonuses (
+    day date NOT NULL,
+    user_group text NOT NULL,
+    bonus_fen real NOT NULL CHECK (bonus_fen >= 0),
+    solved_at timestamptz NOT NULL,
+    PRIMARY KEY (day, user_group)
 );
 
 -- What is kept free after a promised end in a local hour, as learned from the lot's departures; no row: the prior.
@@ -161,7 +171,8 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
-            capacity_days, capacity_prices, lot_buffers, suspensions, allocation_policies, sharing_version TO api_role;
+            capacity_days, capacity_prices, demand_bonuses, lot_buffers, suspensions, allocation_policies, sharing_version TO api_role;
+        GRANT INSERT ON allocation_policies TO api_role;
         GRANT INSERT ON sharing_agreements, agreement_events, space_classes, class_spaces, capacity_days, suspensions,
             user_plates TO api_role;
         GRANT DELETE ON user_plates TO api_role;
@@ -174,7 +185,7 @@ BEGIN
         GRANT SELECT ON user_accounts, user_plates, sharing_agreements, agreement_events, space_classes, class_spaces,
             suspensions, allocation_policies, sharing_version TO worker_role;
         GRANT INSERT ON agreement_events TO worker_role;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON capacity_days, capacity_prices, lot_buffers TO worker_role;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON capacity_days, capacity_prices, demand_bonuses, lot_buffers TO worker_role;
         GRANT UPDATE (affected, moved, refunded) ON suspensions TO worker_role;
     END IF;
 END $$;

@@ -115,6 +115,16 @@ capacity_prices = Table(
     PrimaryKeyConstraint("class_id", "day"),
 )
 
+demand_bonuses = Table(
+    "demand_bonuses",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("user_group", Text, nullable=False),
+    Column("bonus_fen", REAL, nullable=False),
+    moment("solved_at"),
+    PrimaryKeyConstraint("day", "user_group"),
+)
+
 lot_buffers = Table(
     "lot_buffers",
     metadata,
