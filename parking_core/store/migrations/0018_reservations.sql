@@ -35,7 +35,7 @@ CREATE TABLE reservations (
 );
 CREATE INDEX reservations_user ON reservations (user_id, arrive_at);
 CREATE INDEX reservations_class ON reservations (class_id, arrive_at) WHERE state IN ('granted', 'arrived');
-CREATE INDEX reservations_expected ON reservations (plate, arrive_at) WHERE state = 'granted';
+CREATE INDEX reservations_expected ON reservations (plate, arrive_at);
 CREATE INDEX reservations_inside ON reservations (depart_at) WHERE state = 'arrived';
 CREATE INDEX reservations_due ON reservations (arrive_at) WHERE state = 'granted';
 CREATE INDEX reservations_waiting ON reservations (arrive_at) WHERE state = 'waiting';
@@ -181,10 +181,34 @@ CREATE INDEX asked_demand_arrive ON asked_demand (arrive_at);
 CREATE TABLE departures (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     lot_id integer NOT NULL REFERENCES lots,
+    reservation_id bigint UNIQUE REFERENCES reservations,       -- NULL: by a permit
     promised_at timestamptz NOT NULL,
+    kept_until timestamptz NOT NULL,    -- promised end and buffer: later than that it is in somebody's way
     left_at timestamptz NOT NULL
 );
 CREATE INDEX departures_lot ON departures (lot_id, promised_at);
+
+-- Promises that were not kept, and the car that was still there.
+CREATE TABLE let_downs (
+    reservation_id bigint PRIMARY KEY REFERENCES reservations,
+    lot_id integer NOT NULL REFERENCES lots,
+    late_id bigint REFERENCES reservations,     -- NULL: nobody was late
+    at timestamptz NOT NULL,
+    at_barrier boolean NOT NULL         -- the driver had come; otherwise he was told before
+);
+CREATE INDEX let_downs_lot ON let_downs (lot_id, at);
+
+-- What was chosen, what was expected and what happened, a local day of a lot each.
+CREATE TABLE promise_days (
+    lot_id integer NOT NULL REFERENCES lots,
+    day date NOT NULL,
+    chosen_rate real NOT NULL,          -- of promises that may fail, by the agreement
+    expected_rate real NOT NULL,        -- with the buffers that were in force
+    departures integer NOT NULL,
+    late integer NOT NULL,              -- beyond their buffer
+    let_down integer NOT NULL,
+    PRIMARY KEY (lot_id, day)
+);
 
 -- Runs of the batch allocator: what was reached, and what could at most be reached.
 CREATE TABLE allocation_rounds (
@@ -209,10 +233,10 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
         GRANT SELECT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, space_stays, violations,
-            user_notices, refused_demand, asked_demand, departures, allocation_rounds, permits, permit_plates, holds,
-            devices, commands TO api_role;
+            user_notices, refused_demand, asked_demand, departures, let_downs, promise_days, allocation_rounds, permits,
+            permit_plates, holds, devices, commands TO api_role;
         GRANT INSERT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, space_stays, violations,
-            user_notices, refused_demand, asked_demand, permits, permit_plates, holds, commands, departures,
+            user_notices, refused_demand, asked_demand, permits, permit_plates, holds, commands, departures, let_downs,
             allocation_rounds TO api_role;
         GRANT UPDATE ON reservations, shared_permits, permit_draws, space_stays TO api_role;
         GRANT UPDATE (state, captured_fen, ended_at, visit_id) ON holds TO api_role;
@@ -224,10 +248,11 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
         GRANT SELECT, INSERT, UPDATE ON reservations, shared_permits, permit_draws, space_stays, violations, user_notices,
-            refused_demand TO worker_role;
-        GRANT SELECT, INSERT ON reservation_events, permit_events, departures, allocation_rounds, asked_demand,
+            refused_demand, promise_days TO worker_role;
+        GRANT SELECT, INSERT ON reservation_events, permit_events, departures, let_downs, allocation_rounds, asked_demand,
             permits, permit_plates TO worker_role;
         GRANT UPDATE (valid_until) ON permits TO worker_role;
-        GRANT DELETE ON refused_demand, asked_demand, departures TO worker_role;
+        GRANT UPDATE (plate) ON permit_plates TO worker_role;
+        GRANT DELETE ON refused_demand, asked_demand, departures, let_downs, space_stays TO worker_role;
     END IF;
 END $$;

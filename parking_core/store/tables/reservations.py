@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     Float,
     ForeignKey,
     Identity,
@@ -66,7 +67,7 @@ reservations = Table(
         postgresql_where=text("(state = ANY (ARRAY['granted'::text, 'arrived'::text]))"),
     ),
     Index("reservations_due", "arrive_at", postgresql_where=_GRANTED),
-    Index("reservations_expected", "plate", "arrive_at", postgresql_where=_GRANTED),
+    Index("reservations_expected", "plate", "arrive_at"),
     Index("reservations_inside", "depart_at", postgresql_where=text("(state = 'arrived'::text)")),
     Index("reservations_user", "user_id", "arrive_at"),
     Index("reservations_waiting", "arrive_at", postgresql_where=text("(state = 'waiting'::text)")),
@@ -215,9 +216,35 @@ departures = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("lot_id", Integer, ForeignKey("lots.id"), nullable=False),
+    Column("reservation_id", BigInteger, ForeignKey("reservations.id"), unique=True),
     moment("promised_at"),
+    moment("kept_until"),
     moment("left_at"),
     Index("departures_lot", "lot_id", "promised_at"),
+)
+
+let_downs = Table(
+    "let_downs",
+    metadata,
+    Column("reservation_id", BigInteger, ForeignKey("reservations.id"), primary_key=True),
+    Column("lot_id", Integer, ForeignKey("lots.id"), nullable=False),
+    Column("late_id", BigInteger, ForeignKey("reservations.id")),
+    moment("at"),
+    Column("at_barrier", Boolean, nullable=False),
+    Index("let_downs_lot", "lot_id", "at"),
+)
+
+promise_days = Table(
+    "promise_days",
+    metadata,
+    Column("lot_id", Integer, ForeignKey("lots.id"), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("chosen_rate", REAL, nullable=False),
+    Column("expected_rate", REAL, nullable=False),
+    Column("departures", Integer, nullable=False),
+    Column("late", Integer, nullable=False),
+    Column("let_down", Integer, nullable=False),
+    PrimaryKeyConstraint("lot_id", "day"),
 )
 
 allocation_rounds = Table(
