@@ -7,22 +7,30 @@ The policy, moment by moment, for the vehicles inside in the order in which they
   last, then by code. A vehicle that has a permit of its own so leaves the family's shared slot to the others.
 - First in keeps the slot: a vehicle that finds none pays, until one that entered before it leaves.
 - Outside its validity a permit has no slots: a stay is covered until `valid_until` and charged from then on.
+- A permit with windows has slots only while they are open, by the work calendar of the lot and across midnight: a night
+  permit pays for the night, and who stays on into the owner's day pays from the minute at which it closes. When it
+  opens again, who is inside is served in the order of entry, as at any moment.
 
 Later entries never take a slot away, and a vehicle that leaves only ever frees one, so that being covered ends with the
-stay or with a permit and never because of another vehicle (proven by a property test).
+stay, with a permit or with an opening of one, and never because of another vehicle (proven by a property test).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from parking_core.tariffs import Interval
+from parking_core.windows import Schedule, openings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from parking_core.work_calendar import DayKinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,7 @@ class Permit:
     valid_until: datetime
     plates: frozenset[str]  # in the one form of parking_core.plates
     slots: int = 1  # vehicles that may stay at once
+    windows: Schedule | None = None  # None: at any time of the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,17 @@ class Presence:
     exited_at: datetime | None
 
 
-def covered(stay: Presence, permits: Iterable[Permit], others: Iterable[Presence]) -> tuple[Interval, ...]:
+@dataclass(frozen=True, slots=True)
+class LocalHours:
+    """What windows are read by: the time zone of the lot and its work calendar."""
+
+    zone: ZoneInfo
+    calendar: DayKinds
+
+
+def covered(
+    stay: Presence, permits: Iterable[Permit], others: Iterable[Presence], hours: LocalHours | None = None
+) -> tuple[Interval, ...]:
     """Parts of `stay` that permits pay for, in order, without overlaps; none where the stay is empty.
 
     Args:
@@ -55,9 +74,10 @@ def covered(stay: Presence, permits: Iterable[Permit], others: Iterable[Presence
         permits: all permits of the lot that it and the vehicles of `others` have.
         others: further vehicles of these permits in the lot; those that were never inside with it change nothing,
             and neither does the vehicle's own other stays.
+        hours: of the lot; only permits with windows need it.
 
     Raises:
-        ValueError: the stay has no exit.
+        ValueError: the stay has no exit, or a permit has windows and `hours` are missing.
     """
     if stay.exited_at is None:
         raise ValueError("A stay is looked at until a moment; give the stay an exit.")
@@ -65,8 +85,9 @@ def covered(stay: Presence, permits: Iterable[Permit], others: Iterable[Presence
     if not any(stay.vehicle in permit.plates for permit in ranked):
         return ()
     queue = _in_order(stay, others)
-    moments = _moments(stay.entered_at, stay.exited_at, ranked, queue)
-    held = [Interval(*span) for span in pairwise(moments) if _has_slot(stay, span[0], ranked, queue)]
+    open_ = [_Open(permit, _openings(permit, stay.entered_at, stay.exited_at, hours)) for permit in ranked]
+    moments = _moments(stay.entered_at, stay.exited_at, open_, queue)
+    held = [Interval(*span) for span in pairwise(moments) if _has_slot(stay, span[0], open_, queue)]
     return _joined(held)
 
 
@@ -88,14 +109,14 @@ class PermitBook:
             for each in present:
                 self._inside.setdefault((lot, each.vehicle), []).append(each)
 
-    def covered(self, lot_id: int, stay: Presence) -> tuple[Interval, ...]:
-        """Parts of a stay in a lot that permits pay for; errors as of `covered`."""
+    def covered(self, lot_id: int, stay: Presence, hours: LocalHours | None = None) -> tuple[Interval, ...]:
+        """Parts of a stay in a lot that permits pay for; `hours` and errors as of `covered`."""
         permits = self._linked(lot_id, stay.vehicle)
         if not permits:
             return ()
         vehicles = {plate for permit in permits for plate in permit.plates}
         others = [each for vehicle in vehicles for each in self._inside.get((lot_id, vehicle), ())]
-        return covered(stay, permits, others)
+        return covered(stay, permits, others, hours)
 
     def _linked(self, lot_id: int, vehicle: str) -> list[Permit]:
         """The vehicle's permits, those of the vehicles that share one of them, and so on."""
@@ -121,22 +142,51 @@ def _in_order(stay: Presence, others: Iterable[Presence]) -> list[Presence]:
     return sorted(earlier, key=lambda each: (each.entered_at, each.vehicle))
 
 
-def _moments(begins: datetime, ends: datetime, permits: Sequence[Permit], queue: Sequence[Presence]) -> list[datetime]:
+class _Open:
+    """A permit, and when it has slots."""
+
+    __slots__ = ("begins", "ends", "permit")
+
+    def __init__(self, permit: Permit, stretches: Sequence[Interval]) -> None:
+        self.permit = permit
+        self.begins = [each.begins_at for each in stretches]  # in order, without overlaps
+        self.ends = [each.ends_at for each in stretches]
+
+    def at(self, moment: datetime) -> bool:
+        """Whether it has slots at a moment."""
+        place = bisect_right(self.begins, moment) - 1
+        return place >= 0 and moment < self.ends[place]
+
+
+def _openings(permit: Permit, begins: datetime, ends: datetime, hours: LocalHours | None) -> tuple[Interval, ...]:
+    """When a permit has slots, as far as it matters to a stay from `begins` until `ends`."""
+    since, until = max(begins, permit.valid_from), min(ends, permit.valid_until)
+    if until <= since:
+        return ()
+    if permit.windows is None:
+        return (Interval(since, until),)
+    if hours is None:
+        raise ValueError(f"Permit {permit.code!r} has windows; give the time zone and the work calendar of its lot.")
+    return openings(permit.windows, hours.calendar, hours.zone, since, until)
+
+
+def _moments(begins: datetime, ends: datetime, permits: Sequence[_Open], queue: Sequence[Presence]) -> list[datetime]:
     """Moments of the stay at which slots can change hands, both ends included."""
-    changes = {permit.valid_from for permit in permits} | {permit.valid_until for permit in permits}
+    changes = {moment for each in permits for moment in (*each.begins, *each.ends)}
     changes |= {each.exited_at for each in queue if each.exited_at is not None}
     return [begins, *sorted(moment for moment in changes if begins < moment < ends), ends] if begins < ends else []
 
 
-def _has_slot(stay: Presence, at: datetime, permits: Sequence[Permit], queue: Sequence[Presence]) -> bool:
+def _has_slot(stay: Presence, at: datetime, permits: Sequence[_Open], queue: Sequence[Presence]) -> bool:
     """Whether the stay holds a slot from `at` on, up to the next moment."""
-    left = {permit.code: permit.slots for permit in permits if permit.valid_from <= at < permit.valid_until}
+    open_ = [each.permit for each in permits if each.at(at)]
+    left = {permit.code: permit.slots for permit in open_}
     seen: set[str] = set()
     for each in (*queue, stay):
         if each.vehicle in seen or (each.exited_at is not None and each.exited_at <= at):
             continue
         seen.add(each.vehicle)
-        slot = next((p.code for p in permits if left.get(p.code) and each.vehicle in p.plates), None)
+        slot = next((permit.code for permit in open_ if left[permit.code] and each.vehicle in permit.plates), None)
         if each is stay:
             return slot is not None
         if slot is not None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from parking_core import charge_lines
 from parking_core.errors import InvalidInputError
-from parking_core.permits import PermitBook, Presence
+from parking_core.permits import LocalHours, PermitBook, Presence
 from parking_core.plates import PlateForm, form_of
 from parking_core.store import earlier_stays, permits, tariffs
 from parking_core.tariffs import Bill, PlateColor, SpecialVehicle, Stay, Tariff, parse_tariff, price
@@ -153,7 +153,7 @@ def price_visits(
         _Question(one, max(one.exited_at or now, one.entered_at), None if number is None else known[number])
         for one, number in zip(wanted, held, strict=True)
     ]
-    covered = _covered(connection, questions)
+    covered = _covered(connection, questions, desk.calendar)
     coupons = permits.coupons_of(
         connection,
         [one.lot_id for one in wanted],
@@ -195,7 +195,10 @@ class _Question:
     known: KnownTariff | None
 
 
-def _covered(connection: Connection[Any], questions: Sequence[_Question]) -> list[tuple[Interval, ...]]:
+def _covered(
+    connection: Connection[Any], questions: Sequence[_Question], calendar: DayKinds
+) -> list[tuple[Interval, ...]]:
+    """Parts that permits pay for, by question; none where the lot has no tariff: nothing is charged there."""
     span = min(each.asked.entered_at for each in questions), max(each.until for each in questions)
     lots = [each.asked.lot_id for each in questions]
     found = permits.permits_of(connection, lots, [each.asked.vehicle for each in questions], span)
@@ -203,7 +206,13 @@ def _covered(connection: Connection[Any], questions: Sequence[_Question]) -> lis
         return [()] * len(questions)
     book = PermitBook(found, permits.presences(connection, found, span))
     return [
-        book.covered(each.asked.lot_id, Presence(each.asked.vehicle, each.asked.entered_at, each.until))
+        ()
+        if each.known is None
+        else book.covered(
+            each.asked.lot_id,
+            Presence(each.asked.vehicle, each.asked.entered_at, each.until),
+            LocalHours(each.known.zone, calendar),  # windows mean the hours that the lot's tariff means
+        )
         for each in questions
     ]
 

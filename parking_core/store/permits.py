@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from psycopg.types.json import Jsonb
+
+from parking_core.errors import InvalidInputError
 from parking_core.permits import Permit, Presence
 from parking_core.tariffs import Coupon, CouponKind
+from parking_core.windows import Schedule, describe_schedule, parse_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +33,8 @@ WITH RECURSIVE valid AS (
     JOIN permit_plates theirs ON theirs.plate = mine.plate
     JOIN valid v ON v.id = theirs.permit_id AND v.lot_id = l.lot_id
 )
-SELECT p.code, p.lot_id, p.kind, p.valid_from, p.valid_until, array_agg(s.plate), p.slots
+SELECT p.code, p.lot_id, p.kind, p.valid_from, p.valid_until, array_agg(s.plate), p.slots,
+    p.windows::text
 FROM linked JOIN permits p USING (id) JOIN permit_plates s ON s.permit_id = p.id GROUP BY p.id ORDER BY p.code
 """
 
@@ -40,8 +47,8 @@ WHERE v.state IN ('open', 'closed') AND v.entered_at < %(ends)s AND (v.exited_at
 """
 
 _ADD_PERMIT = """
-INSERT INTO permits (code, lot_id, kind, valid_from, valid_until, slots)
-SELECT %(code)s, id, %(kind)s, %(valid_from)s, %(valid_until)s, %(slots)s FROM lots WHERE code = %(lot)s
+INSERT INTO permits (code, lot_id, kind, valid_from, valid_until, slots, windows)
+SELECT %(code)s, id, %(kind)s, %(valid_from)s, %(valid_until)s, %(slots)s, %(windows)s FROM lots WHERE code = %(lot)s
 ON CONFLICT (code) DO NOTHING RETURNING id
 """
 
@@ -56,7 +63,8 @@ WHERE code = %(code)s AND valid_until > %(at)s RETURNING valid_until
 _PERMIT_UNTIL = "SELECT valid_until FROM permits WHERE code = %s"
 
 _LIST_PERMITS = """
-SELECT p.code, l.code, p.kind, p.valid_from, p.valid_until, p.slots, array_agg(s.plate ORDER BY s.plate)
+SELECT p.code, l.code, p.kind, p.valid_from, p.valid_until, p.slots, array_agg(s.plate ORDER BY s.plate),
+    p.windows::text
 FROM permits p JOIN lots l ON l.id = p.lot_id JOIN permit_plates s ON s.permit_id = p.id
 WHERE (%(lot)s::text IS NULL OR l.code = %(lot)s) AND (%(ended_too)s OR p.valid_until > %(at)s)
 GROUP BY p.id, l.code ORDER BY p.code COLLATE "C"
@@ -99,12 +107,17 @@ class ListedPermit:
     valid_until: datetime
     slots: int
     plates: tuple[str, ...]
+    windows: Schedule | None = None  # None: at any time of the day
 
 
 def permits_of(
     connection: Connection[Any], lots: Sequence[int], vehicles: Sequence[str], span: tuple[datetime, datetime]
 ) -> list[Permit]:
-    """Permits of each pair of lot and vehicle, and all that share plates with them, valid within the span."""
+    """Permits of each pair of lot and vehicle, and all that share plates with them, valid within the span.
+
+    Raises:
+        InvalidInputError: windows of one cannot be read, though they could when it was granted.
+    """
     values = {"lots": list(lots), "vehicles": list(vehicles), "begins": span[0], "ends": span[1]}
     return [
         Permit(
@@ -115,8 +128,9 @@ def permits_of(
             valid_until=ends,
             plates=frozenset(plates),
             slots=slots,
+            windows=_windows(code, windows),
         )
-        for code, lot, kind, begins, ends, plates, slots in connection.execute(_PERMITS, values)
+        for code, lot, kind, begins, ends, plates, slots, windows in connection.execute(_PERMITS, values)
     ]
 
 
@@ -141,6 +155,7 @@ def add_permit(connection: Connection[Any], permit: ListedPermit) -> bool:
         "valid_from": permit.valid_from,
         "valid_until": permit.valid_until,
         "slots": permit.slots,
+        "windows": None if permit.windows is None else Jsonb(describe_schedule(permit.windows)),
     }
     row = connection.execute(_ADD_PERMIT, values).fetchone()
     if row is not None:
@@ -160,12 +175,33 @@ def end_permit(connection: Connection[Any], code: str, at: datetime) -> datetime
 def listed_permits(
     connection: Connection[Any], at: datetime, *, lot: str | None = None, ended_too: bool = False
 ) -> list[ListedPermit]:
-    """Permits by code, of one lot or of all; those that ended by `at` only on request."""
+    """Permits by code, of one lot or of all; those that ended by `at` only on request.
+
+    Raises:
+        InvalidInputError: windows of one cannot be read, though they could when it was granted.
+    """
     rows = connection.execute(_LIST_PERMITS, {"lot": lot, "ended_too": ended_too, "at": at})
     return [
-        ListedPermit(code, lot, kind, begins, ends, slots, tuple(plates))
-        for code, lot, kind, begins, ends, slots, plates in rows
+        ListedPermit(code, lot, kind, begins, ends, slots, tuple(plates), _windows(code, windows))
+        for code, lot, kind, begins, ends, slots, plates, windows in rows
     ]
+
+
+def _windows(code: str, document: str | None) -> Schedule | None:
+    if document is None:
+        return None
+    try:
+        return _schedule(document)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"Permit {code!r} cannot be read any more ({error}); end it and grant it anew."
+        ) from error
+
+
+@lru_cache(maxsize=1024)
+def _schedule(document: str) -> Schedule:
+    """Most permits of a district have one of a few schedules, and each is asked for whenever its car moves."""
+    return parse_schedule(msgspec.json.decode(document))
 
 
 def add_coupon(
