@@ -18,7 +18,7 @@ from parking_core.slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from numpy.typing import NDArray
     from psycopg import Connection
@@ -35,6 +35,7 @@ _READ_LOCKED = f"{_READ} ORDER BY d.class_id, d.day FOR UPDATE OF d"
 _HEAD: Final = 20
 _FREE = np.dtype([("length", ">i4"), ("slot", ">i2")])
 _PRICE = np.dtype([("length", ">i4"), ("slot", ">i4")])
+_PRICE_UNIT: Final = 1000  # prices of slots are kept in thousandths of a fen
 
 # Rows of several days are locked in their order, as everywhere.
 _SHIFT = """
@@ -50,7 +51,12 @@ ON CONFLICT (class_id, day) DO UPDATE SET offered = excluded.offered,
 WHERE capacity_days.offered <> excluded.offered
 """
 
-_PRICES = """
+_OFFERED = """
+SELECT class_id, day, array_send(offered) FROM capacity_days WHERE class_id = ANY(%s) AND day >= %s AND day < %s
+"""
+
+# A look ahead that began earlier is not written over a later one.
+_KEEP_PRICES = """
 INSERT INTO capacity_prices (class_id, day, price, solved_at) VALUES (%s, %s, %s, %s)
 ON CONFLICT (class_id, day) DO UPDATE SET price = excluded.price, solved_at = excluded.solved_at
 WHERE capacity_prices.solved_at < excluded.solved_at
@@ -96,8 +102,34 @@ def read(
             row, begin = place[class_id], (day - first_day).days * SLOTS
             free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
             if cost is not None:
-                price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"]
+                price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"] / _PRICE_UNIT
     return Capacity(tuple(classes), first_day, free, price)
+
+
+def read_offered(connection: Connection[Any], classes: Sequence[int], first_day: date, days: int) -> NDArray[np.int32]:
+    """What classes offer in `days` days, promised or not, int32[C, S]: 0 outside their windows."""
+    offered = np.zeros((len(classes), days * SLOTS), np.int32)
+    place = {class_id: row for row, class_id in enumerate(classes)}
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_OFFERED, (list(classes), first_day, first_day + timedelta(days=days)))
+        for class_id, day, spaces in cursor:
+            begin = (day - first_day).days * SLOTS
+            offered[place[class_id], begin : begin + SLOTS] = np.frombuffer(spaces, _FREE, SLOTS, _HEAD)["slot"]
+    return offered
+
+
+def keep_prices(
+    connection: Connection[Any], classes: Sequence[int], day: date, price: NDArray[np.float64], now: datetime
+) -> None:
+    """Puts prices of a day in force, float64[C, 288] fen for a slot; `now` is the moment of what they were solved from.
+
+    Sums of slots are kept, within a thousandth of a fen: each slot takes up the rounding of those before it.
+    """
+    sums = np.rint(np.cumsum(price, axis=1) * _PRICE_UNIT).astype(np.int64)
+    parts = np.diff(sums, axis=1, prepend=0)
+    rows = [(class_id, day, part, now) for class_id, part in zip(classes, parts.tolist(), strict=True)]
+    with connection.cursor() as cursor:
+        cursor.executemany(_KEEP_PRICES, rows)
 
 
 @contextmanager
