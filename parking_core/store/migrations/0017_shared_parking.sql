@@ -3,6 +3,9 @@
 
 CREATE EXTENSION IF NOT EXISTS btree_gist;
 
+-- When the bays of a road may be stood on at all: other roads and all other lots have none, and are always legal.
+ALTER TABLE lots ADD COLUMN legal_windows jsonb;       -- parking_core.windows reads it
+
 CREATE TABLE user_accounts (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code text NOT NULL UNIQUE,          -- what others call the person by: says nothing about him

@@ -61,6 +61,7 @@ lots = Table(
     Column("opening", JSONB),
     Column("height_limit_m", REAL),
     moment("created_at", server_default=func.now()),
+    Column("legal_windows", JSONB),
 )
 
 spaces = Table(
