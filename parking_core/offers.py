@@ -153,7 +153,7 @@ class Offer:
         worth: dict[int, tuple[int, int]] = {}
         for number in set(numbers.tolist()):
             lot = self.lots[number]
-            value = grant_value_fen(self.policy, lot.terms.price_fen(ask.minutes), int(walks[number]))
+            value = grant_value_fen(self.policy, ask.minutes, int(walks[number]))
             worth[number] = (value, self.buffers(lot, ask.depart_at).guest_min)
         return Candidates(
             row=np.array(rows, np.int32),

@@ -126,7 +126,8 @@ class AllocationPolicy:
     shortest_stay_min: int = 15
     longest_stay_h: int = 72
     walk_fen_per_100m: int = 100  # what a walk costs the driver, in the value of a grant
-    base_fen: int = 500  # what serving somebody is worth beside the price
+    base_fen: int = 500  # what serving somebody is worth
+    hour_fen: int = 200  # and what every hour of his stay is
     no_shows_allowed: int = 3  # of 90 days; with the next one a person waits until one of them is older
     day_ahead_at_hour: int = 18  # local: the round for those who wait for the next day's nights
     buffers: BufferPolicy = field(default_factory=BufferPolicy)
@@ -159,9 +160,13 @@ def buffers_of(policy: AllocationPolicy, terms: Terms) -> BufferPolicy:
     return replace(policy.buffers, guest_failure_rate=terms.failure_rate, owner_failure_rate=terms.failure_rate)
 
 
-def grant_value_fen(policy: AllocationPolicy, price_fen: int, walk_m: int) -> int:
-    """What a grant is worth to the district, at least 1 fen: serving somebody, what he pays, less what his walk costs."""
-    return max(policy.base_fen + price_fen - policy.walk_fen_per_100m * walk_m // 100, 1)
+def grant_value_fen(policy: AllocationPolicy, minutes: int, walk_m: int) -> int:
+    """What a grant is worth to the district, at least 1 fen: serving somebody, for so long, less what his walk costs.
+
+    What the driver pays is no part of it: the money only changes hands, and dear lots would be preferred to cheap ones.
+    """
+    worth = policy.base_fen + policy.hour_fen * minutes // 60
+    return max(worth - policy.walk_fen_per_100m * walk_m // 100, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,17 +38,29 @@ _PRICE = np.dtype([("length", ">i4"), ("slot", ">i4")])
 _PRICE_UNIT: Final = 1000  # prices of slots are kept in thousandths of a fen
 
 # Rows of several days are locked in their order, as everywhere.
-_SHIFT = """
-UPDATE capacity_days SET free = shift_slots(free, %s, %s, %s) WHERE class_id = %s AND day = %s
+_TAKE = """
+UPDATE capacity_days SET free = shift_slots(free, %s, %s, -1) WHERE class_id = %s AND day = %s
+"""
+
+# A space that was promised beyond what is offered by now is gone with its promise.
+_GIVE_BACK = """
+UPDATE capacity_days SET (offered, free, overdrawn) = (
+    SELECT CASE WHEN capacity_days.overdrawn IS NULL THEN capacity_days.offered
+                ELSE array_agg((o - (given AND over > 0)::int)::smallint ORDER BY n) END,
+           array_agg((f + (given AND over = 0)::int)::smallint ORDER BY n),
+           CASE WHEN bool_or(over > 0) THEN array_agg((over - (given AND over > 0)::int)::smallint ORDER BY n) END
+    FROM (SELECT o, f, coalesce(v, 0) AS over, n, n > %(first)s AND n <= %(until)s AS given
+          FROM unnest(offered, free, overdrawn) WITH ORDINALITY AS s (o, f, v, n)) AS slots)
+WHERE class_id = %(class)s AND day = %(day)s
 """
 
 _OFFER = """
 INSERT INTO capacity_days (class_id, day, offered, free) VALUES (%(class)s, %(day)s, %(offered)s, %(offered)s)
-ON CONFLICT (class_id, day) DO UPDATE SET offered = excluded.offered,
-    free = ARRAY(SELECT (f + n - o)::smallint
-                 FROM unnest(capacity_days.free, excluded.offered, capacity_days.offered) WITH ORDINALITY AS s (f, n, o, place)
-                 ORDER BY place)
-WHERE capacity_days.offered <> excluded.offered
+ON CONFLICT (class_id, day) DO UPDATE SET (offered, free, overdrawn) = (
+    SELECT array_agg(greatest(wanted, o - f) ORDER BY n), array_agg(greatest(wanted - (o - f), 0)::smallint ORDER BY n),
+           CASE WHEN bool_or(o - f > wanted) THEN array_agg(greatest(o - f - wanted, 0)::smallint ORDER BY n) END
+    FROM unnest(excluded.offered, capacity_days.offered, capacity_days.free) WITH ORDINALITY AS s (wanted, o, f, n))
+WHERE capacity_days.overdrawn IS NOT NULL OR capacity_days.offered <> excluded.offered
 """
 
 _OFFERED = """
@@ -150,25 +162,29 @@ def taken() -> Iterator[None]:
 def shift(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots], by: int) -> None:
     """Takes (`by` -1) or gives back (1) one space of a class in these slots.
 
+    What is given back where less is offered by now than is promised is not promised again.
+
     Raises:
         CapacityTakenError: a slot has none left, or is not offered.
     """
     with taken():
         for part in sorted(parts):
-            moved = connection.execute(_SHIFT, (part.first, part.until, by, class_id, part.day)).rowcount
-            if not moved and by < 0:
+            if by > 0:
+                values = {"first": part.first, "until": part.until, "class": class_id, "day": part.day}
+                connection.execute(_GIVE_BACK, values)
+            elif not connection.execute(_TAKE, (part.first, part.until, class_id, part.day)).rowcount:
                 raise CapacityTakenError("The capacity of that day is not offered.")
 
 
 def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDArray[np.int16]]) -> None:
-    """Sets what a class offers on these days, int16[288] each; what is promised already stays promised.
+    """Sets what a class offers on these days, int16[288] each.
 
-    Raises:
-        CapacityTakenError: more is promised than would be offered; resolve the promises first.
+    What is promised already stays promised, also where it is more: so many are offered until those promises end, and
+    none of them is promised again.
     """
-    with taken():
-        for day in sorted(offered):
-            connection.execute(_OFFER, {"class": class_id, "day": day, "offered": offered[day].tolist()})
+    values = [{"class": class_id, "day": day, "offered": offered[day].tolist()} for day in sorted(offered)]
+    with connection.cursor() as cursor:
+        cursor.executemany(_OFFER, values)
 
 
 def is_offered(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots]) -> bool:
