@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.query import InvalidQueryError
+from api.rates import TooManyRequestsError
 from parking_core.errors import (
     ConflictError,
     ForbiddenError,
@@ -18,6 +20,7 @@ from parking_core.errors import (
     NotFoundError,
     ParkingError,
     ServiceUnavailableError,
+    UnauthorizedError,
 )
 from parking_core.payments import AlreadyPaidError, LinkOverError
 from parking_core.store.acquirer import AcquirerRefusedError
@@ -32,7 +35,9 @@ STATUS_OF: dict[type[ParkingError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
     ConflictError: 409,
+    UnauthorizedError: 401,
     ForbiddenError: 403,
+    TooManyRequestsError: 429,
     AlreadyPaidError: 409,
     LinkOverError: 410,
     AcquirerRefusedError: 502,
@@ -90,8 +95,20 @@ async def of_platform(_: Request, error: Exception) -> Response:
     errors = None
     if isinstance(error, InvalidQueryError):
         errors = [{"parameter": bad.parameter, "detail": bad.detail} for bad in error.problems]
-    retry = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, str(error), code=error.code, errors=errors, headers=retry)
+    return problem(status, str(error), code=error.code, errors=errors, headers=_headers_of(error))
+
+
+def _headers_of(error: ParkingError) -> dict[str, str] | None:
+    match error:
+        case ServiceUnavailableError():
+            return {"Retry-After": str(RETRY_AFTER_S)}
+        case TooManyRequestsError():
+            return {"Retry-After": str(math.ceil(error.wait_s))}
+        case UnauthorizedError():
+            wrong = "" if error.code == UnauthorizedError.code else f', error="{error.code}"'  # RFC 6750, section 3
+            return {"WWW-Authenticate": f'Bearer realm="parking"{wrong}'}
+        case _:
+            return None
 
 
 async def _of_framework(request: Request, error: Exception) -> Response:

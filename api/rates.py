@@ -12,7 +12,19 @@ import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from parking_core.errors import ParkingError
+
 _IPV6_NETWORK = 64  # bits: what one household or phone has
+
+
+class TooManyRequestsError(ParkingError):
+    """Somebody asks too often."""
+
+    code = "too_many_requests"
+
+    def __init__(self, sentence: str, wait_s: float) -> None:
+        super().__init__(sentence)
+        self.wait_s = wait_s
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from api.identity_desk import IdentityDesk
 from api.measures import Measures
 from api.payment_desk import PaymentDesk
 from api.price_list import Prices
@@ -81,6 +82,7 @@ class ApiState:
     health: Health = field(default_factory=Health)
     prices: Prices = field(default_factory=Prices)
     payments: PaymentDesk = field(default_factory=PaymentDesk)
+    identity: IdentityDesk = field(default_factory=IdentityDesk)
 
     @classmethod
     def build(

@@ -6,6 +6,7 @@ ParkingError                one sentence: what was wrong, where, what to do; `co
 ├── InvalidInputError       a file, a row or a parameter is not what it must be
 ├── ConflictError           it contradicts what is known by now: an old version, a key used for something else
 │   └── CapacityTakenError  somebody else was faster
+├── UnauthorizedError       nobody, or nobody known, asks
 ├── ForbiddenError          the account may not do that
 ├── ServiceUnavailableError TimescaleDB, Redis or the broker cannot be reached
 └── InstallationError       onebox cannot set up or start a private service
@@ -54,6 +55,12 @@ class ConflictError(ParkingError):
     """What is asked for contradicts what is known by now: an old version, or a key that was used for something else."""
 
     code = "conflict"
+
+
+class UnauthorizedError(ParkingError):
+    """Nobody, or nobody known, asks for it."""
+
+    code = "unauthorized"
 
 
 class ForbiddenError(ParkingError):
