@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import httptools
 import uvicorn
@@ -21,8 +22,10 @@ from api.application import create_app
 from api.following import Follower
 from api.live import ABORT
 from api.payment_desk import PaymentDesk
+from api.sharing_desk import SharingDesk
 from api.state import ApiState, HttpSettings
 from parking_core.errors import ParkingError, SettingsError
+from parking_core.flows.offers_in_force import OffersInForce
 from parking_core.observability import configure_logging
 from parking_core.settings import Settings
 from parking_core.store.acquirer import AcquirerClient
@@ -85,15 +88,19 @@ def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
     )
     redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     acquirer = AcquirerClient.of_settings(settings.acquirer)
+    sharing = SharingDesk(
+        OffersInForce(ZoneInfo(settings.time_zone), f"qr:{settings.acquirer.code}"), settings.database_url
+    )
     api = ApiState.build(
         http,
         clock=lambda: time.time_ns() // 1000,
         database=database,
         payments=PaymentDesk(acquirer, settings.acquirer.missing()),
+        sharing=sharing,
     )
 
     async def background(hub: LiveHub) -> None:
-        async with database, redis, acquirer or contextlib.nullcontext():
+        async with database, redis, acquirer or contextlib.nullcontext(), sharing:
             await Follower(api, database, LiveState(redis)).run(hub)
 
     app = create_app(api, background)

@@ -10,8 +10,10 @@ from api.identity_desk import IdentityDesk
 from api.measures import Measures
 from api.payment_desk import PaymentDesk
 from api.price_list import Prices
+from api.sharing_desk import SharingDesk
 from api.snapshot import Snapshot
 from parking_core.errors import ServiceUnavailableError
+from parking_core.flows.offers_in_force import OffersInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +84,7 @@ class ApiState:
     health: Health = field(default_factory=Health)
     prices: Prices = field(default_factory=Prices)
     payments: PaymentDesk = field(default_factory=PaymentDesk)
+    sharing: SharingDesk
     identity: IdentityDesk = field(default_factory=IdentityDesk)
 
     @classmethod
@@ -91,8 +94,12 @@ class ApiState:
         clock: Callable[[], int],
         database: AsyncConnectionPool | None = None,
         payments: PaymentDesk | None = None,
+        sharing: SharingDesk | None = None,
     ) -> ApiState:
-        """A process that has loaded nothing yet; without `payments` nobody can pay by QR code."""
+        """A process that has loaded nothing yet.
+
+        Without `payments` nobody can pay by QR code, without `sharing` shared spaces are not offered.
+        """
         snapshot = Snapshot(zone=ZoneInfo(http.time_zone), clock=clock)
         return cls(
             http=http,
@@ -101,6 +108,7 @@ class ApiState:
             measures=Measures(snapshot),
             database=database,
             payments=payments or PaymentDesk(),
+            sharing=sharing or SharingDesk(OffersInForce(snapshot.zone, "qr:none")),
         )
 
     def board(self) -> Board:
