@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
 from onebox import connection
 from parking_core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from parking_core.windows import Schedule
 
 Lot = Annotated[str, typer.Option(help="Code of the lot.")]
 
@@ -21,7 +25,8 @@ def register(app: typer.Typer) -> None:
         help="""Permits: vehicles that may stay in a lot without being charged, for a time.
 
         A permit may name several plates and have fewer slots: who enters first is covered, the others pay until a slot
-        frees. A stay that outlasts its permit is charged from the permit's end on.
+        frees. A stay that outlasts its permit is charged from the permit's end on, and one that outlasts an opening of
+        a permit with windows until it opens again.
         """,
     )
     permits.command("add")(add)
@@ -42,13 +47,30 @@ def add(
     last: Annotated[str, typer.Option("--until", metavar="DATE", help="Last day, the whole of it.")],
     kind: Annotated[str, typer.Option(help="resident, staff, monthly, ...")] = "monthly",
     slots: Annotated[int, typer.Option(min=1, help="Vehicles of it that may stay at once.")] = 1,
+    windows: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            metavar="FILE",
+            help="Hours at which it covers (JSON, parking_core/windows has the form); without: always.",
+        ),
+    ] = None,
 ) -> None:
-    """Add a permit for whole days.
+    """Add a permit for whole days, or for certain hours of them.
 
     Examples:
         parking permit add M-0042 --lot BH0001 --plate 苏B12345 --from 2026-12-01 --until 2026-12-31
 
         parking permit add F-7 --lot BH0001 --plate 苏B12345 --plate 苏BD23456 --from 2026-12-01 --until 2027-11-30
+
+        parking permit add N-3 --lot BH0001 --plate 苏B12345 --from 2026-12-01 --until 2026-12-31 --windows nights.json
+
+    where nights.json holds
+
+        {"windows": [{"days": ["workday"], "from": "18:00", "until": "08:00"},
+                     {"days": ["weekend", "holiday"], "from": "00:00", "until": "24:00"}]}
     """
     from parking_core.flows.grant_permits import grant_permit  # other commands start faster
     from parking_core.store.permits import ListedPermit  # same
@@ -56,10 +78,14 @@ def add(
     begins, ends = _midnight("--from", first), _midnight("--until", last, days=1)
     if ends <= begins:
         raise InvalidInputError(f"The permit ends on {last}, before it begins on {first}; exchange the dates.")
-    permit = ListedPermit(code, lot, kind, begins, ends, slots, tuple(sorted({_plate(each) for each in plate})))
+    hours = None if windows is None else _schedule(windows)
+    plates = tuple(sorted({_plate(each) for each in plate}))
+    permit = ListedPermit(code, lot, kind, begins, ends, slots, plates, hours)
     with connection.database() as db:
         grant_permit(db, permit)
-    typer.echo(f"Permit {code} covers {len(permit.plates)} plates in {lot} from {first} to {last}, {slots} at a time.")
+    typer.echo(f"Permit {code} covers {len(plates)} plates in {lot} from {first} to {last}, {slots} at a time.")
+    if hours is not None:
+        typer.echo(f"Covered: {_sentence(hours)}")
 
 
 def list_permits(
@@ -81,14 +107,14 @@ def list_permits(
 
     with connection.database() as db:
         found = permits.listed_permits(db, datetime.now(UTC), lot=lot or None, ended_too=ended)
-    table = Table("code", "lot", "kind", "from", "until", "slots", "plates")
+    table = Table("code", "lot", "kind", "from", "until", "slots", "plates", "hours")
     for column in table.columns:
         column.overflow = "fold"  # a date that is cut short says nothing
     zone = _zone()
     for one in found:
         span = (at.astimezone(zone).isoformat(timespec="minutes")[:16] for at in (one.valid_from, one.valid_until))
         shown = one.plates if plates else map(masked, one.plates)
-        table.add_row(one.code, one.lot, one.kind, *span, str(one.slots), " ".join(shown))
+        table.add_row(one.code, one.lot, one.kind, *span, str(one.slots), " ".join(shown), _sentence(one.windows))
     Console().print(table)
 
 
@@ -151,6 +177,32 @@ def _midnight(option: str, text: str, *, days: int = 0) -> datetime:
     except (ValueError, OverflowError) as error:
         raise InvalidInputError(f"{option} is {text!r}; write a date such as 2026-12-31.") from error
     return datetime.combine(day, time(), _zone())
+
+
+def _schedule(file: Path) -> Schedule:
+    """Windows of a file.
+
+    Raises:
+        InvalidInputError: it is no JSON, or describes no schedule.
+    """
+    import msgspec  # other commands start faster
+
+    from parking_core.windows import parse_schedule  # same
+
+    try:
+        return parse_schedule(msgspec.json.decode(file.read_bytes()))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"{file} is no JSON ({error}); `parking permit add --help` shows an example."
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file} holds no windows: {error}") from error
+
+
+def _sentence(windows: Schedule | None) -> str:
+    from parking_core.windows import sentence_en  # other commands start faster
+
+    return "Always." if windows is None else sentence_en(windows)
 
 
 def _plate(text: str) -> str:

@@ -17,6 +17,8 @@ from parking_core.flows.publish_tariff import Binding, publish_tariff
 from parking_core.store import permits
 from parking_core.store.permits import ListedPermit
 from parking_core.tariffs import Coupon, CouponKind, Payment
+from parking_core.windows import Schedule, parse_schedule
+from parking_core.work_calendar import DayKind, WorkCalendar
 from tests.tariff_rows import add_charge, add_lane, add_lot, add_visit, hourly
 
 if TYPE_CHECKING:
@@ -48,9 +50,17 @@ class Place:
         left = None if ends is None else EIGHT + timedelta(hours=ends)
         return add_visit(self.db, self.lane, vehicle, EIGHT + timedelta(hours=begins), left, **more)
 
-    def permit(self, *plates: str, begins: float = -1000, ends: float = 1000, slots: int = 1, code: str = "P1") -> None:
+    def permit(
+        self,
+        *plates: str,
+        begins: float = -1000,
+        ends: float = 1000,
+        slots: int = 1,
+        code: str = "P1",
+        windows: Schedule | None = None,
+    ) -> None:
         span = EIGHT + timedelta(hours=begins), EIGHT + timedelta(hours=ends)
-        assert permits.add_permit(self.db, ListedPermit(code, "L1", "resident", *span, slots, plates))
+        assert permits.add_permit(self.db, ListedPermit(code, "L1", "resident", *span, slots, plates, windows))
 
     def total(self, *wanted: ToPrice, now: datetime = EIGHT + 1000 * HOUR) -> list[int]:
         return [one.bill.total_fen for one in price_visits(self.db, wanted, now)]
@@ -107,6 +117,26 @@ def test_lines_go_to_the_ledger_as_json_and_come_back(place: Place) -> None:
 def test_a_permit_that_expires_mid_stay_covers_until_then(place: Place) -> None:
     place.permit(CAR, ends=3)
     assert place.total(place.stay(5), place.stay(5, OTHER)) == [1000, 2500]
+
+
+def test_a_permit_with_windows_covers_the_night_and_charges_the_day(place: Place) -> None:
+    """EIGHT is a Monday morning; a holiday that the district declares opens the permit all day."""
+    night = {"days": ["workday"], "from": "18:00", "until": "08:00"}
+    off = {"days": ["weekend", "holiday"], "from": "00:00", "until": "24:00"}
+    place.permit(CAR, windows=parse_schedule({"windows": [night, off]}))
+    assert place.total(place.stay(12), place.stay(2, begins=EIGHT - 3 * HOUR), place.stay(25)) == [5000, 0, 5500]
+    declared = PriceDesk(WorkCalendar({EIGHT.date(): DayKind.HOLIDAY}))
+    (free,) = price_visits(place.db, [place.stay(12)], EIGHT + 99 * HOUR, declared)
+    assert free.bill.total_fen == 0
+    place.permit(CAR, OTHER, code="FAMILY", begins=-10, ends=2)
+    assert place.total(place.stay(12)) == [4000]
+
+
+def test_windows_that_cannot_be_read_any_more_are_said_with_their_permit(place: Place) -> None:
+    place.permit(CAR)
+    place.db.execute("""UPDATE permits SET windows = '{"windows": "always"}'""")
+    with pytest.raises(InvalidInputError, match="Permit 'P1' cannot be read any more"):
+        place.total(place.stay())
 
 
 def test_of_two_vehicles_of_one_permit_the_second_pays_until_the_first_leaves(place: Place) -> None:

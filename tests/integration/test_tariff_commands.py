@@ -154,6 +154,27 @@ def test_permits_are_listed_masked_and_ended() -> None:
 
 
 @pytest.mark.usefixtures("db")
+def test_a_permit_with_windows_covers_their_hours_and_is_listed_with_its_sentence(
+    file: Callable[[dict[str, Any]], str], tmp_path: Path
+) -> None:
+    done("tariff", "publish", file(hourly()), "--lot", "L1", "--from", "2026-01-01")
+    nights = tmp_path / "nights.json"
+    nights.write_text('{"windows": [{"days": ["workday"], "from": "18:00", "until": "08:00"}]}', "utf-8")
+    days = ("--from", "2026-01-01", "--until", "2090-12-31")
+    add = ("permit", "add", "N-1", "--lot", "L1", "--plate", CAR, *days, "--windows")
+    assert "Covered: Workdays 18:00 to 08:00 the next day." in done(*add, str(nights))
+    assert "Workdays 18:00 to 08:00 the next day." in done("permit", "list")
+    quote = ("tariff", "quote", "L1", "--entry", "2026-03-03T16:00", "--exit", "2026-03-04T09:00", "--json", "--plate")
+    assert json.loads(done(*quote, CAR))["amount_fen"] == 1500, "two hours before the night, one after it"
+    nights.write_text('{"windows": [{"days": ["feast"], "from": "18:00", "until": "25:00"}]}', "utf-8")
+    said = refused(InvalidInputError, *add, str(nights))
+    assert "2 problems" in said
+    assert "nights.json" in said
+    nights.write_text("{", "utf-8")
+    assert "is no JSON" in refused(InvalidInputError, *add, str(nights))
+
+
+@pytest.mark.usefixtures("db")
 def test_permits_and_coupons_that_cannot_be_are_refused() -> None:
     days = ("--from", "2026-03-01", "--until", "2026-03-31")
     permit = ("permit", "add", "M-1", "--lot", "L1", "--plate")
