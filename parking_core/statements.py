@@ -18,13 +18,14 @@ class LotMonth:
     name: str
     visits: int  # that ended in the month
     charged_fen: int  # by the tariff, refunds taken off
-    paid_fen: Mapping[str, int]  # by channel: etc, qr, cash, hold; payments given back are taken off
+    paid_fen: Mapping[str, int]  # by channel: etc, qr, cash, hold, promises; payments given back are taken off
     refunded_fen: int  # ordered in the month
     bad_debt_fen: int
     written_off_fen: int
     uncertain_fen: int  # of the payments: waiting for a TAC, held or disputed, so not shared out yet
     owed_fen: int  # arrears of the month's visits that are still open
     overpaid_fen: int  # paid too much for the month's visits and not given back yet
+    owner_fen: int = 0  # of promises of shared spaces, the owner's part: beside what is shared out here
 
     @property
     def certain_fen(self) -> int:
@@ -82,6 +83,8 @@ class Statement:
                     "owed_fen": lot.owed_fen,
                     "overpaid_fen": lot.overpaid_fen,
                     "certain_fen": lot.certain_fen,
+                    # Statements of lots that share nothing read as they always did.
+                    **({"owner_fen": lot.owner_fen} if lot.owner_fen else {}),
                 }
                 for lot in self.lots
             ],

@@ -12,6 +12,7 @@ from parking_core.errors import InvalidInputError
 from parking_core.settlement import holds as rules
 from parking_core.settlement import postings
 from parking_core.settlement.accounts import account_of_channel
+from parking_core.settlement.holds import HoldState
 from parking_core.store import charges, holds, journal
 
 if TYPE_CHECKING:
@@ -71,6 +72,46 @@ def capture_hold(
         )
         journal.book(connection, [entry])
     return captured
+
+
+def capture_promise(
+    connection: Connection[Any],
+    key: str,
+    amount_fen: int,
+    now: datetime,
+    *,
+    lot: str,
+    owner_permille: int,
+    visit_id: int | None = None,
+) -> int:
+    """Takes what a promise of a shared space has earned, at most what was promised, and shares it with the lot's owner.
+
+    The key is that of the hold and of the entry: "reservation:<code>" or "permit:<code>"; `lot` is a code. An amount of
+    0 lets go of all of it. Gives the fen that are taken by now: of a hold that has ended, what was taken before.
+
+    Raises:
+        NotFoundError: there is no such promise.
+    """
+    with connection.transaction():
+        before = holds.lock(connection, key)
+        if before.state is not HoldState.PLACED or rules.is_expired(before, now):
+            return before.captured_fen
+        taken = min(amount_fen, before.amount_fen)
+        if not taken:
+            holds.end(connection, rules.release(before, now))
+            return 0
+        holds.end(connection, replace(rules.capture(before, taken, now), visit_id=visit_id))
+        entry = postings.promise_paid(
+            key=key,
+            channel=before.channel,
+            lot=lot,
+            amount_fen=taken,
+            owner_permille=owner_permille,
+            at=now,
+            visit_id=visit_id,
+        )
+        journal.book(connection, [entry])
+    return taken
 
 
 def release_hold(connection: Connection[Any], key: str, now: datetime) -> Hold:

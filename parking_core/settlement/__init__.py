@@ -20,6 +20,8 @@ cleared day, version n             clearing_day:<day>:<n>     bank              
 QR payment                         qr:<acquirer>:<ref>        acquirer:<code>              receivable:<lot>
 cash                               cash:<operator>:<ref>      cash:<operator>              receivable:<lot>
 captured hold                      hold:<key>                 the channel's account        receivable:<lot>
+promise of a shared space paid     reservation:<code>,        the channel's account        revenue:<lot>,
+                                   permit:<code>                                           owner_payable:<lot>
 acquirer's bill of a day           acquirer_bill:<code>:<day> bank, acquirer_fees          acquirer:<code>
 refund ordered                     refund_ordered:<key>       receivable and/or revenue    refunds_payable
 refund paid                        refund_paid:<key>          refunds_payable              the channel's account

@@ -28,11 +28,20 @@ class AccountKind(StrEnum):
     REFUNDS_PAYABLE = "refunds_payable"  # ordered and not yet paid back
     OPERATOR_PAYABLE = "operator_payable"  # of an operator: its part of a stated month
     DISTRICT_SHARE = "district_share"  # the district's part of stated months
+    OWNER_PAYABLE = "owner_payable"  # of a lot: its owner's part of what promises of its spaces earned
     DISTRIBUTED = "distributed"  # of an operator: the money that statements have shared out
     MOVED = "moved"  # between visits: zero after every booking
 
 
-OF_A_LOT: Final = frozenset({AccountKind.RECEIVABLE, AccountKind.REVENUE, AccountKind.BAD_DEBT, AccountKind.WRITE_OFF})
+OF_A_LOT: Final = frozenset(
+    {
+        AccountKind.RECEIVABLE,
+        AccountKind.REVENUE,
+        AccountKind.BAD_DEBT,
+        AccountKind.WRITE_OFF,
+        AccountKind.OWNER_PAYABLE,
+    }
+)
 OF_AN_OPERATOR: Final = frozenset({AccountKind.CASH, AccountKind.OPERATOR_PAYABLE, AccountKind.DISTRIBUTED})
 OF_AN_ACQUIRER: Final = frozenset({AccountKind.ACQUIRER})
 _OWNED: Final = OF_A_LOT | OF_AN_OPERATOR | OF_AN_ACQUIRER

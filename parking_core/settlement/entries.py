@@ -32,6 +32,7 @@ class EntryKind(StrEnum):
     QR_PAYMENT = "qr_payment"
     CASH_PAYMENT = "cash_payment"
     HOLD_CAPTURED = "hold_captured"
+    PROMISE_PAID = "promise_paid"  # of a shared space: captured and shared with the lot's owner
     ACQUIRER_BILL = "acquirer_bill"
     REFUND_ORDERED = "refund_ordered"
     REFUND_PAID = "refund_paid"

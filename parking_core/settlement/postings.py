@@ -178,6 +178,46 @@ def hold_captured(*, key: str, channel: str, visit_id: int, lot: str, amount_fen
     )
 
 
+def owner_part(amount_fen: int, permille: int) -> int:
+    """The owner's part of what a promise of his spaces earned, rounded half up to whole fen; the rest is the operator's.
+
+    >>> owner_part(999, 700)
+    699
+    """
+    return (amount_fen * permille * 2 + 1000) // 2000
+
+
+def promise_paid(
+    *,
+    key: str,
+    channel: str,
+    lot: str,
+    amount_fen: int,
+    owner_permille: int,
+    at: datetime,
+    visit_id: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> Entry:
+    """What was taken for a promise of a shared space: its hold's key books it once.
+
+    1,000 fen of "qr:tongpay" at 70 % for the owner: DR acquirer:tongpay 1,000 / CR revenue:<lot> 300, CR owner_payable:<lot> 700.
+    """
+    owner_fen = owner_part(amount_fen, owner_permille)
+    lines = (
+        (account_of_channel(channel), amount_fen),
+        (revenue(lot), owner_fen - amount_fen),
+        (Account(AccountKind.OWNER_PAYABLE, lot), -owner_fen),
+    )
+    return Entry(
+        key=key,
+        kind=EntryKind.PROMISE_PAID,
+        occurred_at=at,
+        visit_id=visit_id,
+        postings=tuple(Posting(account, fen) for account, fen in lines if fen),
+        detail={**(detail or {}), "channel": channel, "owner_permille": owner_permille},
+    )
+
+
 def acquirer_paid_out(*, acquirer: str, day: date, amount_fen: int, fee_fen: int, at: datetime) -> Entry:
     """An acquirer's bill of a day: what it had taken for us comes to the bank, less its fee.
 

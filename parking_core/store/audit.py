@@ -98,7 +98,24 @@ FROM lane_repeats r LEFT JOIN differences d
 WHERE r.reason = 'record_no_reused' AND r.amount_fen <> 0
 """
 
-# Money that lanes took from cards and that is no entry, charges that are no entry, payments that are no entry.
+# What owners are to get is their part of every promise that was paid, by the part that the entry names.
+_OWNERS = """
+WITH booked AS (
+    SELECT a.code, j.id, j.kind, sum(p.amount_fen) AS fen, min(j.detail ->> 'owner_permille')::bigint AS permille
+    FROM accounts a JOIN postings p ON p.account_id = a.id JOIN journal j ON j.id = p.journal_id
+    WHERE a.kind = 'owner_payable' GROUP BY 1, 2, 3
+), judged AS (
+    SELECT b.code, b.fen, CASE WHEN b.kind = 'promise_paid' THEN -((
+        SELECT sum(p.amount_fen) FILTER (WHERE p.amount_fen > 0) FROM postings p WHERE p.journal_id = b.id)
+        * b.permille * 2 + 1000)::bigint / 2000 END AS expected
+    FROM booked b
+)
+SELECT code, count(*), sum(fen)::bigint, coalesce(sum(expected), 0)::bigint, count(*) FILTER (WHERE expected IS DISTINCT FROM fen)
+FROM judged GROUP BY 1 ORDER BY 1
+"""
+
+# Money that lanes took from cards and that is no entry, charges that are no entry, payments that are no entry; promises of spaces
+# that were used and not paid.
 _NOT_BOOKED = """
 SELECT 'etc_transactions', count(*), coalesce(sum(t.amount_fen), 0)::bigint FROM etc_transactions t
 WHERE NOT EXISTS (SELECT FROM journal j WHERE j.key = 'etc:' || t.terminal_no || ':' || t.terminal_serial)
@@ -119,6 +136,16 @@ LEFT JOIN (
     WHERE j.kind = 'charge' AND a.kind = 'receivable' GROUP BY 1
 ) AS b USING (visit_id)
 WHERE c.amount_fen <> coalesce(b.fen, 0)
+UNION ALL
+SELECT 'captured holds', count(*), coalesce(sum(h.captured_fen - coalesce(b.fen, 0)), 0)::bigint
+FROM holds h LEFT JOIN LATERAL (
+    SELECT sum(p.amount_fen) AS fen FROM journal j JOIN postings p ON p.journal_id = j.id
+    WHERE j.key IN (h.key, 'hold:' || h.key) AND p.amount_fen > 0) AS b ON true
+WHERE h.captured_fen <> coalesce(b.fen, 0)
+UNION ALL
+SELECT 'completed reservations', count(*), coalesce(sum(r.price_fen + r.fee_fen - coalesce(h.captured_fen, 0)), 0)::bigint
+FROM reservations r LEFT JOIN holds h ON h.key = r.hold_key
+WHERE r.state = 'completed' AND r.price_fen + r.fee_fen <> coalesce(h.captured_fen, 0)
 UNION ALL
 SELECT 'waiting lane events', count(*), 0 FROM lane_events WHERE processed_at IS NULL
 UNION ALL
@@ -141,6 +168,8 @@ def audit_lines(connection: Connection[Any], zone: str) -> list[AuditLine]:
         )
     count, fen, overdrawn = connection.execute(_REFUNDS).fetchone() or (0, 0, 0)
     lines.append(_line("refunds_payable", count, fen, fen, by="refunds ordered and not paid", open_items=overdrawn))
+    for code, count, fen, expected, differing in connection.execute(_OWNERS).fetchall():
+        lines.append(_line(code, count, fen, expected, by="parts of promises that were paid", open_items=differing))
     count, fen, named, unnamed = connection.execute(_BESIDE).fetchone() or (0, 0, 0, 0)
     lines.append(_line("beside the ledger: reused numbers", count, fen, named, by="differences", open_items=unnamed))
     for subject, count, fen in connection.execute(_NOT_BOOKED).fetchall():

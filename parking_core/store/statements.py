@@ -160,6 +160,7 @@ def _lot_month(booked: dict[tuple[str, str], int], **facts: Any) -> LotMonth:  #
     # A refund of an overpayment gives a payment back; which channel pays it is seen when it is paid.
     refunded_overpayment = booked.get(("refund_ordered", "receivable"), 0)
     allowance = booked.get(("refund_ordered", "revenue"), 0)
+    paid["promises"] -= booked.get(("promise_paid", "revenue"), 0)  # never owed: taken when it is earned
     if refunded_overpayment or allowance:
         paid["refunds"] -= refunded_overpayment + allowance
     return LotMonth(
@@ -168,6 +169,7 @@ def _lot_month(booked: dict[tuple[str, str], int], **facts: Any) -> LotMonth:  #
         refunded_fen=refunded_overpayment + allowance,
         bad_debt_fen=sum(fen for (_, account), fen in booked.items() if account == "bad_debt"),
         written_off_fen=sum(fen for (_, account), fen in booked.items() if account == "write_off"),
+        owner_fen=-sum(fen for (_, account), fen in booked.items() if account == "owner_payable"),
         **facts,
     )
 

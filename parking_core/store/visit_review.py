@@ -72,6 +72,7 @@ WHERE differences.state = 'open'
 
 _CHARGED = "SELECT DISTINCT visit_id FROM charges WHERE visit_id = ANY(%(ids)s)"
 
+# What a promise of a space earned pays no visit: a permit covers that.
 _PAID_BY = {"qr_payment": "qr", "hold_captured": "qr", "cash_payment": "cash"}
 
 

@@ -81,7 +81,9 @@ def a_reply(tac: str | None = "A1B2C3D4", amount_fen: int | None = 500, flags: t
 # accounts and entries
 
 
-@pytest.mark.parametrize("code", ["bank", "receivable:P01", "acquirer:tongpay", "operator_payable:op1", "cash:a:b"])
+@pytest.mark.parametrize(
+    "code", ["bank", "receivable:P01", "acquirer:tongpay", "operator_payable:op1", "cash:a:b", "owner_payable:P01"]
+)
 def test_an_account_is_known_by_its_code(code: str) -> None:
     assert account(code).code == code
 
@@ -149,6 +151,11 @@ def test_the_examples_of_the_posting_rules_hold() -> None:
     assert lines_of(bill) == {"bank": 9_962, "acquirer_fees": 38, "acquirer:x": -10_000}
     refund = postings.refund_ordered(key="r", amount_fen=500, overpaid_fen=200, detail=WHO, **one)
     assert lines_of(refund) == {"receivable:P01": 200, "revenue:P01": 300, "refunds_payable": -500}
+    promise = postings.promise_paid(
+        key="reservation:R", channel="qr:x", lot="P01", amount_fen=1_000, owner_permille=700, at=NOON, visit_id=1
+    )
+    assert lines_of(promise) == {"acquirer:x": 1_000, "revenue:P01": -300, "owner_payable:P01": -700}
+    assert (promise.key, promise.visit_id, promise.detail["owner_permille"]) == ("reservation:R", 1, 700)
     stated = postings.month_stated(
         operator="op1", month=DAY, version=1, operator_fen=9_000, district_fen=1_000, at=NOON
     )

@@ -134,3 +134,21 @@ def test_whatever_happens_all_accounts_sum_to_zero_and_a_visit_owes_charges_less
         assert ledger.balances.get(account("refunds_payable"), 0) == 0
     held = sum(one.amount_fen for one in ledger.transactions if one.state is EtcState.HELD)
     assert ledger.balances.get(Account(AccountKind.ETC_HELD), 0) == held
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100_000), st.integers(0, 1000), st.sampled_from(["P01", "P02"])), max_size=30),
+)
+def test_money_of_promises_balances_and_owners_get_their_part(promises: list[tuple[int, int, str]]) -> None:
+    balances: dict[str, int] = {}
+    for number, (fen, permille, lot) in enumerate(promises):
+        entry = postings.promise_paid(
+            key=f"reservation:{number}", channel="qr:x", lot=lot, amount_fen=fen, owner_permille=permille, at=NOON
+        )
+        owner = -entry.on(account(f"owner_payable:{lot}"))
+        assert abs(owner - fen * permille / 1000) <= 0.5
+        assert owner - entry.on(account(f"revenue:{lot}")) == fen
+        for posting in entry.postings:
+            balances[posting.account.code] = balances.get(posting.account.code, 0) + posting.amount_fen
+    assert sum(balances.values()) == 0
+    assert balances.get("acquirer:x", 0) == sum(fen for fen, _, _ in promises)
