@@ -56,9 +56,9 @@ CREATE TABLE space_classes (
     lot_id integer NOT NULL REFERENCES lots,
     code text NOT NULL,                 -- within the agreement: A, B, ...
     windows jsonb NOT NULL,             -- parking_core.windows reads it
-    retired_at timestamptz,             -- its windows were changed: no new promise
-    UNIQUE (agreement_id, code)
+    retired_at timestamptz              -- its windows were changed: no new promise
 );
+CREATE UNIQUE INDEX space_classes_code ON space_classes (agreement_id, code) WHERE retired_at IS NULL;
 CREATE INDEX space_classes_lot ON space_classes (lot_id) WHERE retired_at IS NULL;
 
 CREATE TABLE class_spaces (
@@ -79,11 +79,14 @@ $$;
 
 -- A UTC day of a class, in slots of 5 minutes: in China it runs from 08:00 to 08:00, so that a night is one row. What is
 -- offered is 0 outside the window: a promise outside it fails like one too many.
+-- Where less is offered than was promised before (the owner takes a date back), offered stays at what is promised and
+-- `overdrawn` says how much of it: when such a promise ends, its space is not promised again.
 CREATE TABLE capacity_days (
     class_id integer NOT NULL REFERENCES space_classes,
     day date NOT NULL,
     offered smallint[] NOT NULL CHECK (cardinality(offered) = 288),
     free smallint[] NOT NULL CHECK (cardinality(free) = 288),
+    overdrawn smallint[] CHECK (cardinality(overdrawn) = 288 AND 0 <= ALL (overdrawn)),    -- NULL: nowhere
     PRIMARY KEY (class_id, day),
     CONSTRAINT never_promised_twice CHECK (0 <= ALL (free))
 ) WITH (fillfactor = 70);
@@ -181,7 +184,7 @@ BEGIN
         GRANT DELETE ON user_plates TO api_role;
         GRANT UPDATE (state, terms, version, changed_at) ON sharing_agreements TO api_role;
         GRANT UPDATE (retired_at) ON space_classes TO api_role;
-        GRANT UPDATE (offered, free) ON capacity_days TO api_role;
+        GRANT UPDATE (offered, free, overdrawn) ON capacity_days TO api_role;
         GRANT UPDATE (affected, moved, refunded) ON suspensions TO api_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN

@@ -81,7 +81,7 @@ space_classes = Table(
     Column("code", Text, nullable=False),
     Column("windows", JSONB, nullable=False),
     moment("retired_at", nullable=True),
-    UniqueConstraint("agreement_id", "code"),
+    Index("space_classes_code", "agreement_id", "code", unique=True, postgresql_where=text("(retired_at IS NULL)")),
     Index("space_classes_lot", "lot_id", postgresql_where=text("(retired_at IS NULL)")),
 )
 
@@ -102,6 +102,7 @@ capacity_days = Table(
     Column("day", Date, nullable=False),
     Column("offered", ARRAY(SmallInteger), nullable=False),
     Column("free", ARRAY(SmallInteger), nullable=False),
+    Column("overdrawn", ARRAY(SmallInteger)),
     PrimaryKeyConstraint("class_id", "day"),
 )
 
