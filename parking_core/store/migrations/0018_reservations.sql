@@ -63,21 +63,24 @@ CREATE TABLE shared_permits (
     user_id bigint NOT NULL REFERENCES user_accounts,
     idempotency_key text NOT NULL,
     request_digest bytea NOT NULL,
-    class_id integer NOT NULL REFERENCES space_classes,
-    lot_id integer NOT NULL REFERENCES lots,
+    class_id integer REFERENCES space_classes,  -- NULL: refused, no class was in question
+    lot_id integer REFERENCES lots,
     plate text NOT NULL,
     user_group text NOT NULL,
     state text NOT NULL,                -- parking_core.reservations.PermitState
     valid_from timestamptz NOT NULL,
     valid_until timestamptz NOT NULL,
-    price_fen bigint NOT NULL,          -- for the whole time
-    hold_key text,
-    permit_id bigint REFERENCES permits,
+    months smallint NOT NULL,           -- that were applied for, from `first_day` on
+    first_day date NOT NULL,
+    price_fen bigint NOT NULL,          -- for a month
     asked_at timestamptz NOT NULL,
     decided_at timestamptz,
+    withdrawn_at timestamptz,           -- the holder wants no further month
     ended_at timestamptz,
     UNIQUE (user_id, idempotency_key),
-    CHECK (valid_from < valid_until)
+    CHECK (valid_from < valid_until),
+    CHECK ((lot_id IS NULL) = (class_id IS NULL)),
+    CHECK (class_id IS NOT NULL OR state = 'refused')
 );
 CREATE INDEX shared_permits_user ON shared_permits (user_id);
 CREATE INDEX shared_permits_class ON shared_permits (class_id) WHERE state = 'active';
@@ -107,6 +110,23 @@ CREATE TABLE permit_draws (
     CHECK (since < until)
 );
 CREATE INDEX permit_draws_class ON permit_draws (class_id, since) WHERE state = 'drawn';
+CREATE INDEX permit_draws_reservation ON permit_draws (reservation_id) WHERE state = 'moved';
+
+-- Months of a permit as they are paid: held ahead, taken when they begin, given back in part for openings that were lost.
+CREATE TABLE permit_months (
+    shared_permit_id bigint NOT NULL REFERENCES shared_permits,
+    begins timestamptz NOT NULL,
+    ends timestamptz NOT NULL,
+    price_fen bigint NOT NULL,
+    hold_key text,                      -- NULL: free of charge
+    charged_at timestamptz,
+    charged_fen bigint NOT NULL DEFAULT 0,
+    lost_fen bigint NOT NULL DEFAULT 0 CHECK (lost_fen <= price_fen),     -- what openings that were lost were worth
+    refunded_fen bigint NOT NULL DEFAULT 0 CHECK (refunded_fen <= lost_fen),
+    PRIMARY KEY (shared_permit_id, begins),
+    CHECK (begins < ends)
+);
+CREATE INDEX permit_months_uncharged ON permit_months (begins) WHERE charged_at IS NULL;
 
 -- Where cars stand, and until when at least: two never share a space.
 CREATE TABLE space_stays (
@@ -232,13 +252,13 @@ BEGIN
         REVOKE ALL ON reservations, shared_permits, violations, user_notices FROM gateway_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_role') THEN
-        GRANT SELECT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, space_stays, violations,
+        GRANT SELECT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, permit_months, space_stays, violations,
             user_notices, refused_demand, asked_demand, departures, let_downs, promise_days, allocation_rounds, permits,
             permit_plates, holds, devices, commands TO api_role;
-        GRANT INSERT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, space_stays, violations,
+        GRANT INSERT ON reservations, reservation_events, shared_permits, permit_events, permit_draws, permit_months, space_stays, violations,
             user_notices, refused_demand, asked_demand, permits, permit_plates, holds, commands, departures, let_downs,
             allocation_rounds TO api_role;
-        GRANT UPDATE ON reservations, shared_permits, permit_draws, space_stays TO api_role;
+        GRANT UPDATE ON reservations, shared_permits, permit_draws, permit_months, space_stays TO api_role;
         GRANT UPDATE (state, captured_fen, ended_at, visit_id) ON holds TO api_role;
         GRANT UPDATE (valid_until) ON permits TO api_role;
         GRANT UPDATE (seen_at) ON user_notices TO api_role;
@@ -247,7 +267,7 @@ BEGIN
         GRANT UPDATE (state, ended_at, superseded_by) ON commands TO api_role;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'worker_role') THEN
-        GRANT SELECT, INSERT, UPDATE ON reservations, shared_permits, permit_draws, space_stays, violations, user_notices,
+        GRANT SELECT, INSERT, UPDATE ON reservations, shared_permits, permit_draws, permit_months, space_stays, violations, user_notices,
             refused_demand, promise_days TO worker_role;
         GRANT SELECT, INSERT ON reservation_events, permit_events, departures, let_downs, allocation_rounds, asked_demand,
             permits, permit_plates TO worker_role;
