@@ -20,6 +20,7 @@ from api.payments import NoticeTaken, PaymentOrder, PaymentPage, payment_routes
 from api.problems import register_problems
 from api.quotes import Quote, quote_routes
 from api.routing import DirectRoute, Shortcut
+from api.standing import Standing, standing_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -62,12 +63,23 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     availability_routes(app.router, api)
     lot_routes(app.router, api)
     quote_routes(app.router, api)
+    standing_routes(app.router, api)
     payment_routes(app.router, api)
     live_routes(app.router, hub)
     operations_routes(app.router, api)
     register_problems(app)
     serve_openapi(
-        app, Availability, LotPage, LotDetail, SpacePage, History, Quote, PaymentPage, PaymentOrder, NoticeTaken
+        app,
+        Availability,
+        LotPage,
+        LotDetail,
+        SpacePage,
+        History,
+        Quote,
+        Standing,
+        PaymentPage,
+        PaymentOrder,
+        NoticeTaken,
     )
     app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:

@@ -6,8 +6,10 @@ import base64
 import binascii
 import dataclasses
 from bisect import bisect_right
+from collections.abc import Mapping  # noqa: TC003  # msgspec reads the annotations of answers
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import psycopg
@@ -19,10 +21,12 @@ from api.availability import Crs, LotAvailability, lot_pieces, lot_tail, page_he
 from api.board import SPACE_STATES, Board, LotStatus, SpaceState, encode, moment
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
+from api.words import Words
 from parking_core.calendar import describe_opening
 from parking_core.errors import NotFoundError, ServiceUnavailableError
 from parking_core.places import to_gcj02
 from parking_core.store.lots import lot_history
+from parking_core.windows import describe_schedule, parse_schedule, sentence_en, sentence_zh
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -66,6 +70,13 @@ class OpeningHours(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     until: str
 
 
+class LegalWindows(msgspec.Struct, frozen=True):
+    """When bays may be stood on at all, by the work calendar; `/standing` answers for a stay."""
+
+    text: Words
+    document: Annotated[Mapping[str, Any], Meta(description="Recurring windows as their publisher wrote them.")]
+
+
 class LaneFigures(msgspec.Struct, frozen=True):
     """What a lot's lanes say: vehicles that entered and have not left."""
 
@@ -85,6 +96,7 @@ class LotDetail(LotAvailability, frozen=True, kw_only=True):
     time_limited: bool
     opening: Annotated[list[OpeningHours], Meta(description="Without: always open.")] | None
     height_limit_m: float | None
+    legal_windows: Annotated[LegalWindows | None, Meta(description="null: legal at any time.")]
     lanes: Annotated[LaneFigures, Meta(description="null where vehicles do not pass lanes, or nobody counts.")] | None
 
 
@@ -173,9 +185,16 @@ def _detail(board: Board, row: int, zone: ZoneInfo) -> bytes:
         "time_limited": lot.time_limited,
         "opening": describe_opening(lot.opening),
         "height_limit_m": lot.height_limit_m,
+        "legal_windows": None if lot.legal_windows is None else _legal_windows(lot.legal_windows),
         "lanes": _lane_figures(board.lane_count(row), zone),
     }
     return b"," + encode(facts)[1:-1]
+
+
+@lru_cache(maxsize=1024)
+def _legal_windows(document: str) -> LegalWindows:
+    schedule = parse_schedule(msgspec.json.decode(document))
+    return LegalWindows(Words(sentence_zh(schedule), sentence_en(schedule)), describe_schedule(schedule))
 
 
 def _lane_figures(count: LaneCount | None, zone: ZoneInfo) -> LaneFigures | None:
@@ -212,7 +231,12 @@ def _matches(board: Board, row: int, query: LotsQuery) -> bool:
     )
 
 
-def _row(board: Board, lot: str) -> int:
+def row_of(board: Board, lot: str) -> int:
+    """Row of a lot by its code, else by its id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     row = board.find(lot)
     if row is None:
         raise NotFoundError(f"There is no lot with the code or id {lot[:100]!r}.")
@@ -244,7 +268,7 @@ def _lot_page(api: ApiState, request: Request) -> Response:
 def _one_lot(api: ApiState, request: Request, lot: str) -> Response:
     query = parse_query(CrsQuery, request.scope["query_string"])
     board = api.board()
-    row = _row(board, lot)
+    row = row_of(board, lot)
     piece = lot_pieces(board, [row], None, query.crs)[0] + _detail(board, row, api.snapshot.zone)
     facts = piece + (b"stale" if api.snapshot.stale() else b"")
     return answer(request, piece + lot_tail(api.snapshot), facts=facts, as_of=api.snapshot.as_of())
@@ -253,7 +277,7 @@ def _one_lot(api: ApiState, request: Request, lot: str) -> Response:
 def _space_page(api: ApiState, request: Request, lot: str) -> Response:
     query = parse_query(SpacesQuery, request.scope["query_string"])
     board = api.board()
-    row = _row(board, lot)
+    row = row_of(board, lot)
     after = _decode_cursor(query.cursor) if query.cursor else None
     found: list[SpaceAvailability] = []
     cursor = None
@@ -294,7 +318,7 @@ def _stretch(query: HistoryQuery, now: datetime) -> tuple[datetime, datetime]:
 async def _history(api: ApiState, request: Request, name: str) -> Response:
     query = parse_query(HistoryQuery, request.scope["query_string"])
     board = api.board()
-    lot = board.lots[_row(board, name)]
+    lot = board.lots[row_of(board, name)]
     begins, until = _stretch(query, datetime.fromtimestamp(api.clock() / 1e6, UTC))
     if api.database is None:
         raise ServiceUnavailableError("This process has no database; history is not offered.")

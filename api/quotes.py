@@ -15,6 +15,7 @@ from api.lots import LotPath  # noqa: TC001  # same: the document is made from i
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from api.state import NotLoadedError
+from api.words import Words
 from parking_core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
 from parking_core.flows.price_visits import color_in_tariffs
 from parking_core.plates import PlateColor, color_of
@@ -55,13 +56,6 @@ class QuoteQuery(msgspec.Struct, frozen=True):
     vehicle_class: (
         Annotated[int, Meta(ge=0, le=99, description="Class of the vehicle (1: up to seven seats).")] | None
     ) = None
-
-
-class Words(msgspec.Struct, frozen=True):
-    """A text in both languages."""
-
-    zh: str
-    en: str
 
 
 class QuotedTariff(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ class Lot:
     time_limited: bool = False
     opening: tuple[OpeningWindow, ...] | None = None  # None: always open
     height_limit_m: float | None = None
+    legal_windows: str | None = None  # JSON that parking_core.windows reads; None: always legal
 
 
 @dataclass(frozen=True, slots=True)

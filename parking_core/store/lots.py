@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import msgspec
+
 from parking_core.calendar import parse_opening
 from parking_core.errors import InvalidInputError
 from parking_core.places import Lot, LotId, Registry, Space, SpaceId
+from parking_core.windows import parse_schedule
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,7 +21,8 @@ REGISTRY_VERSION: LiteralString = "SELECT version FROM registry_version"
 
 ALL_LOTS: LiteralString = """
 SELECT l.id, l.code, l.name, l.kind, l.lat, l.lon, l.address, a.code, o.code,
-       l.shared, l.etc_lanes, l.time_limited, l.opening, l.height_limit_m
+       l.shared, l.etc_lanes, l.time_limited, l.opening, l.height_limit_m,
+       l.legal_windows::text
 FROM lots l LEFT JOIN areas a ON a.id = l.area_id LEFT JOIN operators o ON o.id = l.operator_id
 ORDER BY l.code COLLATE "C"
 """
@@ -73,9 +77,12 @@ async def load_registry(connection: AsyncConnection) -> Registry:
 
 
 def _lot(row: tuple[Any, ...]) -> Lot:
-    lot, code, name, kind, lat, lon, address, area, operator, shared, etc_lanes, time_limited, opening, height = row
+    lot, code, name, kind, lat, lon, address, area, operator, shared, etc_lanes, time_limited, *hours, legal = row
+    opening, height = hours
     try:
         windows = parse_opening(opening)
+        if legal is not None:
+            parse_schedule(msgspec.json.decode(legal))
     except InvalidInputError as error:
         raise InvalidInputError(f"Lot {code!r}: {error}") from error
     return Lot(
@@ -93,6 +100,7 @@ def _lot(row: tuple[Any, ...]) -> Lot:
         time_limited=time_limited,
         opening=windows,
         height_limit_m=None if height is None else round(height, 2),  # a real 2.1 comes back as 2.0999999
+        legal_windows=legal,
     )
 
 

@@ -3,7 +3,7 @@
     schedule = parse_schedule(document)                             # or one InvalidInputError with all that is wrong
     openings(schedule, calendar, zone, since, until)                # stretches, joined where they touch
     may_stand(schedule, calendar, zone, begins, ends)               # allowed? until when? why not? when again?
-    sentence_zh(schedule), sentence_en(schedule)
+    sentence_zh(schedule), sentence_en(schedule)                    # and verdict_zh, verdict_en of a verdict
 
 A document is JSON. The permit of Wuxi's shared lots of 2022, closed on a day when the owner needs the lot:
 
@@ -59,6 +59,7 @@ from parking_core.windows.schedule import (
 )
 from parking_core.windows.sentences import sentence_en, sentence_zh
 from parking_core.windows.stretches import Reason, Verdict, may_stand, openings
+from parking_core.windows.verdicts import verdict_en, verdict_zh
 
 __all__ = [
     "ALL_DAY",
@@ -82,4 +83,6 @@ __all__ = [
     "schedule_of_opening",
     "sentence_en",
     "sentence_zh",
+    "verdict_en",
+    "verdict_zh",
 ]

@@ -91,6 +91,14 @@ class Schedule:
         object.__setattr__(self, "no_movement", _in_order(self.no_movement))
         object.__setattr__(self, "exceptions", tuple(sorted(exceptions.items())))
 
+    @property
+    def by_day_kind(self) -> bool:
+        """Whether it needs the work calendar: weekdays, dates and hours of every day do not."""
+        windows = (*self.windows, *self.no_movement)
+        every = [*(window.hours for window in windows), *(each for _, hours in self.exceptions for each in hours)]
+        by_kind = any(window.days & EVERY_DAY and not window.days >= EVERY_DAY for window in windows)
+        return by_kind or any(hours.until_workday for hours in every)
+
 
 def _in_order(windows: tuple[Window, ...]) -> tuple[Window, ...]:
     """One window for all days of the same hours, in the order in which people read them."""
