@@ -11,8 +11,9 @@ import numpy as np
 from parking_core.allocation.choice import FULL, SHIFTS, best_column, moved_columns
 from parking_core.offers import kept_until
 from parking_core.reservations import Refusal
-from parking_core.slots import SLOT_MIN, SLOTS, begins_of, day_of, minute_of, slots_of
-from parking_core.store import capacity
+from parking_core.slots import SLOT_MIN, begins_of, day_of, minute_of, slots_of
+from parking_core.store import capacity, demand
+from parking_core.store.capacity import Wanted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from parking_core.offers import Candidates, Offer
     from parking_core.reservations import Ask
+    from parking_core.store.capacity import Capacity
 
 _REACH: Final = timedelta(minutes=int(SHIFTS.max()) + SLOT_MIN)  # alternatives are so much earlier or later
 
@@ -57,6 +59,23 @@ class _Desk:
     extra: float  # fen: what a floor of acceptance adds for the group
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """Classes that a request may get, and their capacity that has to be looked at."""
+
+    candidates: Candidates
+    wanted: Wanted
+
+
+def reach_of(offer: Offer, ask: Ask, not_in: frozenset[int] = frozenset()) -> Reach:
+    """What is in reach of a request, alternatives included; without the classes that are named."""
+    candidates = offer.near(ask, not_in=not_in)
+    first_day = day_of(ask.arrive_at - _REACH)
+    longest = int(candidates.buffer_min.max(initial=0))
+    days = (day_of(kept_until(ask, longest) + _REACH) - first_day).days + 1
+    return Reach(candidates, Wanted([offer.classes[row].id for row in candidates.row.tolist()], first_day, days))
+
+
 def decide(
     connection: Connection[Any],
     offer: Offer,
@@ -72,14 +91,33 @@ def decide(
     Classes of the ids in `not_in` are out of the question. Without `priced` whatever fits serves, the nearest lot first:
     for promises that were made already. With `lock` nobody can take what was read until the caller's transaction ends.
     """
-    candidates = offer.near(ask, not_in=not_in)
-    if candidates.refusal is not None and not len(candidates.row):
-        return Refused(candidates.refusal)
-    desk = _read(connection, offer, ask, candidates, now, lock=lock)
-    near = candidates.near
+    reach = reach_of(offer, ask, not_in)
+    wanted = reach.wanted
+    left = capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, lock=lock)
+    bonus = demand.bonus(connection, day_of(ask.arrive_at), ask.group) if priced else 0.0
+    return decided(connection, offer, ask, reach, Look(left, now, bonus, priced))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is left at a moment, what a floor of acceptance adds for the group, and whether prices count."""
+
+    left: Capacity
+    at: datetime
+    bonus_fen: float = 0.0
+    priced: bool = True
+
+
+def decided(connection: Connection[Any], offer: Offer, ask: Ask, reach: Reach, look: Look) -> Chosen | Refused:
+    """Decides by what was read; a refusal asks the database why."""
+    candidates = reach.candidates
+    if not len(candidates.row):
+        return Refused(candidates.refusal or Refusal.NO_LOT_NEARBY)
+    desk = _desk(offer, ask, candidates, look)
+    near, priced = candidates.near, look.priced
     mine = (desk.columns[0][:near], desk.columns[1][:near], desk.columns[2][:near])
     state = desk.state if priced else (desk.state[0], np.zeros_like(desk.state[1]), *desk.state[2:])
-    column = best_column(state, mine, desk.arrive, desk.extra if priced else 0.0, not priced)
+    column = best_column(state, mine, desk.arrive, desk.extra, not priced)
     if column >= 0:
         row = int(candidates.row[column])
         lot = offer.classes[row].lot
@@ -96,30 +134,24 @@ def decide(
     return Refused(reason, _alternatives(desk, offer, ask, candidates))
 
 
-def _read(
-    connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates, now: datetime, *, lock: bool
-) -> _Desk:
-    first_day = day_of(ask.arrive_at - _REACH)
-    longest = int(candidates.buffer_min.max())
-    days = (day_of(kept_until(ask, longest) + _REACH) - first_day).days + 1
-    ids = [offer.classes[row].id for row in candidates.row.tolist()]
-    found = capacity.read(connection, ids, first_day, days, lock=lock)
-    cumulative = np.zeros((len(ids), days * SLOTS + 1))
-    np.cumsum(found.price, axis=1, out=cumulative[:, 1:])
-    t0 = begins_of(first_day)
+def _desk(offer: Offer, ask: Ask, candidates: Candidates, look: Look) -> _Desk:
+    left = look.left
+    cumulative = np.zeros((left.price.shape[0], left.price.shape[1] + 1))
+    np.cumsum(left.price, axis=1, out=cumulative[:, 1:])
+    t0 = begins_of(left.first_day)
     depart = -minute_of(t0, ask.depart_at)  # rounded up
     columns = (
-        np.arange(len(ids), dtype=np.int32),
+        np.arange(len(candidates.row), dtype=np.int32),
         candidates.value,
         (depart + candidates.buffer_min).astype(np.int32),
     )
     return _Desk(
-        state=(found.free, cumulative, offer.lot[candidates.row], offer.window[candidates.row]),
+        state=(left.free, cumulative, offer.lot[candidates.row], offer.window[candidates.row]),
         columns=columns,
         arrive=minute_of(ask.arrive_at, t0),
         depart=depart,
-        earliest=max(-minute_of(t0, now), 0),
-        extra=0.0,
+        earliest=max(-minute_of(t0, look.at), 0),
+        extra=look.bonus_fen,
     )
 
 

@@ -50,7 +50,7 @@ def end_reservation(
         )
     event = Event(kind, now, by, detail)
     reservations.stand(connection, reservation.id, next_standing(reservation, event), ended_at=now)
-    reservations.add_events(connection, reservation.id, [event])
+    reservations.add_events(connection, reservation.code, [event])
     if reservation.state is ReservationState.GRANTED:
         _undo(connection, reservation, now)
     told = {"reservation": reservation.code, **detail}
@@ -90,4 +90,4 @@ def _undo(connection: Connection[Any], reservation: Reservation, now: datetime) 
         )
         for barrier in sharing.barriers(connection, reservation.lot_id)
     ]
-    commands.queue(connection, orders, now)
+    commands.queue_each(connection, orders, now)

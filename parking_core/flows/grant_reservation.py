@@ -48,7 +48,7 @@ class Draft:
     buffer_min: int
     value_fen: int
     price_fen: int
-    waiting: Reservation | None = None  # whose wait it ends
+    waiting: Reservation | None = None  # whose wait it ends; locked
     detail: Mapping[str, Any] = field(default_factory=dict)  # further, for the event
 
 
@@ -64,6 +64,8 @@ def grant(connection: Connection[Any], offer: Offer, draft: Draft, now: datetime
         CapacityTakenError: the class has no space for all of the stay; the transaction is void.
         ConflictError: the person's key was used already, or the reservation no longer waits; the same.
     """
+    if draft.waiting is not None and draft.waiting.state is not ReservationState.WAITING:
+        raise ConflictError(f"Reservation {draft.waiting.code} does not wait any more.")
     lot, ask = offer.lot_of(draft.class_id), draft.ask
     waited = draft.waiting
     code = waited.code if waited else new_code("R")
@@ -83,36 +85,29 @@ def grant(connection: Connection[Any], offer: Offer, draft: Draft, now: datetime
         value_fen=draft.value_fen,
         hold_key=f"reservation:{code}" if promised else None,
     )
-    number = _write(connection, new, waited, now)
     granted = Event(EventKind.GRANTED, now, by, _said(new, lot, draft))
     asked = [] if waited else [Event(EventKind.ASKED, now, by, {"walk_m": ask.walk_m, "group": ask.group})]
-    reservations.add_events(connection, number, [*asked, granted])
-    if new.hold_key:
-        holds.place(
-            connection,
-            Hold(
-                key=new.hold_key,
-                channel=offer.channel,
-                amount_fen=promised,
-                placed_at=now,
-                expires_at=ask.depart_at + HOLD_AFTER,
-            ),
-        )
-    _let_in(connection, new, lot, offer.policy, now)
-    notices.tell(connection, draft.user_id, "reservation_granted", now, {"reservation": code, "lot": lot.code})
-    capacity.shift(connection, draft.class_id, list(slots_of(ask.arrive_at, new.until_at)), -1)
-    return reservations.lock(connection, number)
-
-
-def _write(connection: Connection[Any], new: NewReservation, waited: Reservation | None, now: datetime) -> int:
-    if waited is not None:
-        if not reservations.grant_waiting(connection, waited.id, new, now):
-            raise ConflictError(f"Reservation {waited.code} does not wait any more.")
-        return waited.id
-    number = reservations.add(connection, new, now)
-    if number is None:
-        raise ConflictError("This idempotency key was used for another request; use a new one.")
-    return number
+    with capacity.taken(), reservations.used_once(), connection.pipeline():
+        if waited:
+            reservations.grant_waiting(connection, new, now)
+        else:
+            reservations.add(connection, new, now)
+        reservations.add_events(connection, code, [*asked, granted])
+        if new.hold_key:
+            holds.place(
+                connection,
+                Hold(
+                    key=new.hold_key,
+                    channel=offer.channel,
+                    amount_fen=promised,
+                    placed_at=now,
+                    expires_at=ask.depart_at + HOLD_AFTER,
+                ),
+            )
+        _let_in(connection, new, lot, offer.policy, now)
+        notices.tell(connection, draft.user_id, "reservation_granted", now, {"reservation": code, "lot": lot.code})
+        capacity.shift(connection, draft.class_id, list(slots_of(ask.arrive_at, new.until_at)), -1)
+        return reservations.lock_code(connection, code)
 
 
 def _said(new: NewReservation, lot: SharedLot, draft: Draft) -> dict[str, Any]:
@@ -152,4 +147,4 @@ def _let_in(
         )
         for barrier in lot.barriers
     ]
-    commands.queue(connection, orders, now)
+    commands.queue_each(connection, orders, now)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,28 +21,42 @@ _OLDEST: Final = timedelta(minutes=1)  # a policy may have been decided for a mo
 _COMMON_WEEKS: Final = (datetime(2026, 3, 2), datetime(2026, 3, 16))  # noqa: DTZ001  # the zone is added where they are used
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    offer: Offer
+    version: int
+    read_at: datetime
+
+    def is_fresh(self, now: datetime) -> bool:
+        return abs(now - self.read_at) < _OLDEST
+
+
 @dataclass(slots=True)
 class OffersInForce:
-    """One a process; threads may share it."""
+    """One a process; threads may share it: what is kept is replaced as a whole."""
 
     zone: ZoneInfo
     channel: str  # "qr:<acquirer>"
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _offer: Offer | None = None
-    _version: int = -1
-    _read_at: datetime | None = None
+    _kept: _Kept | None = None
 
     def of(self, connection: Connection[Any], now: datetime) -> Offer:
         """The offer of the moment."""
         version = sharing.version(connection)
-        with self._lock:
-            fresh = self._read_at is not None and now - self._read_at < _OLDEST
-            if self._offer is not None and fresh and version == self._version:
-                return self._offer
+        kept = self._kept
+        if kept is not None and kept.is_fresh(now) and version == kept.version:
+            return kept.offer
         offer = read_offer(connection, now, self.zone, self.channel)
-        with self._lock:
-            self._offer, self._version, self._read_at = offer, version, now
+        self._kept = _Kept(offer, version, now)
         return offer
+
+    def known(self, connection: Connection[Any], now: datetime) -> tuple[Offer, int]:
+        """The offer as last read, and its version; the caller finds out by himself whether it is still the one in force."""
+        if self._kept is None or not self._kept.is_fresh(now):
+            self.of(connection, now)
+        kept = self._kept
+        if kept is None:
+            raise AssertionError("What was read is kept.")
+        return kept.offer, kept.version
 
 
 def read_offer(connection: Connection[Any], now: datetime, zone: ZoneInfo, channel: str) -> Offer:

@@ -15,11 +15,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.errors import CapacityTakenError, ConflictError, InvalidInputError
-from parking_core.flows.decide_reservation import Refused, decide
+from parking_core.flows.decide_reservation import Look, Refused, decided, reach_of
 from parking_core.flows.grant_reservation import Draft, grant, new_code
 from parking_core.reservations import Event, EventKind, Refusal, ReservationState
 from parking_core.store import demand_records, notices, reservations
 from parking_core.store.reservations import NewReservation
+from parking_core.store.reserving import look
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from parking_core.flows.offers_in_force import OffersInForce
-    from parking_core.offers import Offer
     from parking_core.people import Person
     from parking_core.reservations import Ask, Reservation
+    from parking_core.sharing import AllocationPolicy
+    from parking_core.store.reservations import PersonNow
 
 _TRIES: Final = 4
 _NO_SHOWS_COUNT: Final = timedelta(days=90)
@@ -75,18 +77,23 @@ def _answer(
     last: bool,
 ) -> Reservation:
     key, now = request
-    offer = offers.of(connection, now)
-    reservations.take_turn(connection, person.id)
-    known = reservations.of_key(connection, person.id, key)
-    if known is not None:
-        if known.request_digest != ask.digest():
+    offer, version = offers.known(connection, now)
+    reach = reach_of(offer, ask)
+    since = now - _NO_SHOWS_COUNT
+    sight = look(connection, person.id, key, ask, reach.wanted, no_shows_since=since, lock=last)
+    if sight.version != version:
+        offer = offers.of(connection, now)
+        reach = reach_of(offer, ask)
+        sight = look(connection, person.id, key, ask, reach.wanted, no_shows_since=since, lock=last)
+    if sight.known is not None:
+        if sight.known.request_digest != ask.digest():
             raise ConflictError("This idempotency key was used for another request; use a new one.")
-        return known
-    if (limit := _limit(connection, offer, person, ask, now)) is not None:
+        return sight.known
+    if (limit := _limit(offer.policy, sight.person, ask, now)) is not None:
         return refuse(connection, person, ask, Refused(limit), key=key, now=now)
     if ask.waits:
         return _wait(connection, person, ask, key, now)
-    answer = decide(connection, offer, ask, now, lock=last)
+    answer = decided(connection, offer, ask, reach, Look(sight.capacity, now, sight.bonus_fen))
     if isinstance(answer, Refused):
         return refuse(connection, person, ask, answer, key=key, now=now)
     demand_records.asked(connection, ask, now, granted=True)
@@ -103,10 +110,8 @@ def _answer(
     return grant(connection, offer, draft, now, by=f"driver:{person.code}")
 
 
-def _limit(connection: Connection[Any], offer: Offer, person: Person, ask: Ask, now: datetime) -> Refusal | None:
+def _limit(policy: AllocationPolicy, here: PersonNow, ask: Ask, now: datetime) -> Refusal | None:
     """What refuses the request whatever capacity there is."""
-    policy = offer.policy
-    here = reservations.person_now(connection, person.id, ask, now - _NO_SHOWS_COUNT)
     limits = (
         (Refusal.PAST, ask.arrive_at < now - _LATEST_REQUEST or ask.depart_at <= now),
         (Refusal.TOO_FAR_AHEAD, ask.depart_at > now + timedelta(days=policy.horizon_days - 1)),
@@ -121,7 +126,7 @@ def _limit(connection: Connection[Any], offer: Offer, person: Person, ask: Ask, 
 def _wait(connection: Connection[Any], person: Person, ask: Ask, key: str, now: datetime) -> Reservation:
     """Keeps a request for the day-ahead round."""
     demand_records.asked(connection, ask, now, granted=False)
-    return _add(connection, person, ask, key, now, state=ReservationState.WAITING)
+    return _add(connection, person, ask, (key, now), ReservationState.WAITING)
 
 
 def refuse(
@@ -130,15 +135,20 @@ def refuse(
     """Keeps a refusal, so that asking again under the same key gets the same answer. The caller's transaction holds it."""
     demand_records.asked(connection, ask, now, granted=False)
     demand_records.refused(connection, ask, answer.reason, len(answer.alternatives), now)
-    refused = _add(connection, person, ask, key, now, state=ReservationState.REFUSED)
     detail = {"reason": answer.reason.value, "alternatives": list(answer.alternatives)}
-    reservations.add_events(connection, refused.id, [Event(EventKind.REFUSED, now, "allocator", detail)])
-    return refused
+    told = Event(EventKind.REFUSED, now, "allocator", detail)
+    return _add(connection, person, ask, (key, now), ReservationState.REFUSED, told)
 
 
 def _add(
-    connection: Connection[Any], person: Person, ask: Ask, key: str, now: datetime, *, state: ReservationState
+    connection: Connection[Any],
+    person: Person,
+    ask: Ask,
+    request: tuple[str, datetime],
+    state: ReservationState,
+    *more: Event,
 ) -> Reservation:
+    key, now = request
     code = new_code("R")
     new = NewReservation(
         code=code,
@@ -150,11 +160,10 @@ def _add(
         until_at=ask.depart_at,
         walk_m=ask.walk_m,
     )
-    number = reservations.add(connection, new, now)
-    if number is None:
-        raise ConflictError("This idempotency key was used for another request; use a new one.")
     asked = Event(EventKind.ASKED, now, f"driver:{person.code}", {"walk_m": ask.walk_m, "group": ask.group})
-    reservations.add_events(connection, number, [asked])
-    if state is ReservationState.WAITING:
-        notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
-    return reservations.lock(connection, number)
+    with reservations.used_once(), connection.pipeline():
+        reservations.add(connection, new, now)
+        reservations.add_events(connection, code, [asked, *more])
+        if state is ReservationState.WAITING:
+            notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
+        return reservations.lock_code(connection, code)

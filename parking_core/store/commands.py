@@ -175,15 +175,7 @@ def queue(connection: Connection[Any], orders: Sequence[CommandOrder], now: date
     if not orders:
         return []
     ids = [uuid.uuid4() for _ in orders]
-    columns = {
-        "ids": ids,
-        "devices": [order.device_id for order in orders],
-        "kinds": [order.kind.value for order in orders],
-        "payloads": [Jsonb(dict(order.payload)) for order in orders],
-        "causes": [order.cause for order in orders],
-        "deadlines": [order.deadline or now + POLICIES[order.kind].deadline for order in orders],
-        "now": now,
-    }
+    columns = _order_columns(orders, ids, now)
     new = {row[0] for row in connection.execute(_QUEUE, columns).fetchall()}
     if not new:
         return []
@@ -204,6 +196,25 @@ def queue(connection: Connection[Any], orders: Sequence[CommandOrder], now: date
         )
     connection.execute(_NOTIFY, (CHANNEL,))
     return [command_id for command_id in ids if command_id in new]
+
+
+def queue_each(connection: Connection[Any], orders: Sequence[CommandOrder], now: datetime) -> None:
+    """As `queue`, of kinds of which none supersedes another; in a pipeline it waits for no answer."""
+    if orders:
+        connection.execute(_QUEUE, _order_columns(orders, [uuid.uuid4() for _ in orders], now))
+        connection.execute(_NOTIFY, (CHANNEL,))
+
+
+def _order_columns(orders: Sequence[CommandOrder], ids: Sequence[uuid.UUID], now: datetime) -> dict[str, Any]:
+    return {
+        "ids": list(ids),
+        "devices": [order.device_id for order in orders],
+        "kinds": [order.kind.value for order in orders],
+        "payloads": [Jsonb(dict(order.payload)) for order in orders],
+        "causes": [order.cause for order in orders],
+        "deadlines": [order.deadline or now + POLICIES[order.kind].deadline for order in orders],
+        "now": now,
+    }
 
 
 async def listen(connection: AsyncConnection[Any]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from parking_core.errors import NotFoundError
+from parking_core.errors import ConflictError, NotFoundError
 from parking_core.reservations import Event, EventKind, Lateness, Reservation, ReservationState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -27,11 +29,11 @@ INSERT INTO reservations (code, user_id, idempotency_key, request_digest, plate,
 VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)s, %(lon)s, %(walk_m)s, %(arrive_at)s,
     %(depart_at)s, %(until_at)s, %(lot_id)s, %(class_id)s, %(state)s, %(price_fen)s, %(value_fen)s, %(hold_key)s, %(now)s,
     %(granted_at)s, %(ended_at)s)
-ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING id
 """
 
 _OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  # the columns are the constant above
-_OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
+OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
+_LOCK_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s FOR UPDATE"  # noqa: S608  # same
 _LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # same
 
 _CODE = "SELECT code FROM reservations WHERE id = %s"
@@ -39,7 +41,7 @@ _CODE = "SELECT code FROM reservations WHERE id = %s"
 _GRANT_WAITING = """
 UPDATE reservations SET lot_id = %(lot_id)s, class_id = %(class_id)s, state = 'granted', walk_m = %(walk_m)s,
     until_at = %(until_at)s, price_fen = %(price_fen)s, value_fen = %(value_fen)s, hold_key = %(hold_key)s, granted_at = %(now)s
-WHERE id = %(id)s AND state = 'waiting' RETURNING id
+WHERE code = %(code)s AND state = 'waiting'
 """
 
 _STAND = """
@@ -52,23 +54,20 @@ WHERE id = %(id)s
 
 _ADD_EVENTS = """
 INSERT INTO reservation_events (reservation_id, kind, at, by, detail)
-SELECT %s, kind, at, by, detail FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])
+SELECT (SELECT id FROM reservations WHERE code = %s), kind, at, by, detail FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])
     WITH ORDINALITY AS e (kind, at, by, detail, n) ORDER BY n
 """
 
 _EVENTS = "SELECT kind, at, by, detail FROM reservation_events WHERE reservation_id = %s ORDER BY id"
 
 # A person's: promises that stand, and missed ones that still count.
-_PERSON = """
+PERSON = """
 SELECT (SELECT count(*)::int FROM reservations WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')),
        (SELECT count(*)::int FROM violations WHERE user_id = %(user_id)s AND kind = 'no_show' AND withdrawn_at IS NULL
             AND at > %(since)s),
        (SELECT EXISTS (SELECT FROM reservations WHERE plate = %(plate)s AND state IN ('waiting', 'granted', 'arrived')
             AND arrive_at < %(depart_at)s AND depart_at > %(arrive_at)s))
 """
-
-# Two requests of one person wait for each other here, so that none overlooks the other.
-_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +98,23 @@ class PersonNow:
     overlaps: bool  # his car is promised a space for some of the time already
 
 
-def add(connection: Connection[Any], new: NewReservation, now: datetime) -> int | None:
-    """Adds a row and gives its id; None: the person's key is known."""
+@contextmanager
+def used_once() -> Iterator[None]:
+    """Around statements that use a person's idempotency key.
+
+    Raises:
+        ConflictError: the key was used before; the transaction is void.
+    """
+    try:
+        yield
+    except UniqueViolation as error:
+        if error.diag.constraint_name != "reservations_user_id_idempotency_key_key":
+            raise
+        raise ConflictError("This idempotency key was used for another request; use a new one.") from error
+
+
+def add(connection: Connection[Any], new: NewReservation, now: datetime) -> None:
+    """Adds a row; for `used_once`."""
     ended = new.state is ReservationState.REFUSED
     values = {
         "code": new.code,
@@ -125,14 +139,13 @@ def add(connection: Connection[Any], new: NewReservation, now: datetime) -> int 
         "granted_at": now if new.state is ReservationState.GRANTED else None,
         "ended_at": now if ended else None,
     }
-    row = connection.execute(_ADD, values).fetchone()
-    return None if row is None else int(row[0])
+    connection.execute(_ADD, values)
 
 
-def grant_waiting(connection: Connection[Any], reservation_id: int, new: NewReservation, now: datetime) -> bool:
-    """Makes a waiting one a promise; False: it does not wait any more."""
+def grant_waiting(connection: Connection[Any], new: NewReservation, now: datetime) -> None:
+    """Makes a waiting one, which the caller has locked, a promise."""
     values = {
-        "id": reservation_id,
+        "code": new.code,
         "lot_id": new.lot_id,
         "class_id": new.class_id,
         "walk_m": new.walk_m,
@@ -142,7 +155,7 @@ def grant_waiting(connection: Connection[Any], reservation_id: int, new: NewRese
         "hold_key": new.hold_key,
         "now": now,
     }
-    return connection.execute(_GRANT_WAITING, values).fetchone() is not None
+    connection.execute(_GRANT_WAITING, values)
 
 
 def find(connection: Connection[Any], code: str) -> Reservation | None:
@@ -153,7 +166,7 @@ def find(connection: Connection[Any], code: str) -> Reservation | None:
 
 def of_key(connection: Connection[Any], user_id: int, key: str) -> Reservation | None:
     """What a person asked for under an idempotency key."""
-    row = connection.execute(_OF_KEY, (user_id, key)).fetchone()
+    row = connection.execute(OF_KEY, (user_id, key)).fetchone()
     return None if row is None else reservation_of(row)
 
 
@@ -172,6 +185,14 @@ def lock(connection: Connection[Any], reservation_id: int) -> Reservation:
     row = connection.execute(_LOCK, (reservation_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"There is no reservation with the id {reservation_id}.")
+    return reservation_of(row)
+
+
+def lock_code(connection: Connection[Any], code: str) -> Reservation:
+    """As `lock`, by its code."""
+    row = connection.execute(_LOCK_CODE, (code,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no reservation {code!r}.")
     return reservation_of(row)
 
 
@@ -201,12 +222,12 @@ def stand(
     connection.execute(_STAND, values)
 
 
-def add_events(connection: Connection[Any], reservation_id: int, events: Sequence[Event]) -> None:
+def add_events(connection: Connection[Any], code: str, events: Sequence[Event]) -> None:
     """Appends to a reservation's history."""
     connection.execute(
         _ADD_EVENTS,
         (
-            reservation_id,
+            code,
             [event.kind.value for event in events],
             [event.at for event in events],
             [event.by for event in events],
@@ -221,24 +242,6 @@ def events(connection: Connection[Any], reservation_id: int) -> list[Event]:
         Event(EventKind(kind), at, by, detail)
         for kind, at, by, detail in connection.execute(_EVENTS, (reservation_id,))
     ]
-
-
-def take_turn(connection: Connection[Any], user_id: int) -> None:
-    """Makes further requests of the person wait until the caller's transaction ends."""
-    connection.execute(_TAKE_TURN, (user_id,))
-
-
-def person_now(connection: Connection[Any], user_id: int, ask: Ask, no_shows_since: datetime) -> PersonNow:
-    """What limits a person's next request."""
-    values = {
-        "user_id": user_id,
-        "plate": ask.plate,
-        "arrive_at": ask.arrive_at,
-        "depart_at": ask.depart_at,
-        "since": no_shows_since,
-    }
-    row = connection.execute(_PERSON, values).fetchone()
-    return PersonNow(*row) if row else PersonNow(0, 0, overlaps=False)
 
 
 def reservation_of(row: Sequence[Any]) -> Reservation:
