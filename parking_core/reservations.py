@@ -1,6 +1,6 @@
 """Promises of shared spaces: their life cycles, and what follows from their events (facts and rules).
 
-reservation   waiting ──► granted ──► arrived ──► completed
+reservation   waiting ──► granted ◄─► arrived ──► completed       back: the reading was of another car
                  │           ├──► cancelled          by the driver, before he arrives
                  │           ├──► lapsed             did not come: released after grace
                  │           ├──► moved              to another promise, which it names
@@ -43,7 +43,7 @@ _S = ReservationState
 CHANGES: Final[Mapping[ReservationState, frozenset[ReservationState]]] = {
     _S.WAITING: frozenset({_S.GRANTED, _S.REFUSED, _S.CANCELLED}),
     _S.GRANTED: frozenset({_S.ARRIVED, _S.CANCELLED, _S.LAPSED, _S.MOVED, _S.WITHDRAWN}),
-    _S.ARRIVED: frozenset({_S.COMPLETED}),
+    _S.ARRIVED: frozenset({_S.COMPLETED, _S.GRANTED}),
     _S.COMPLETED: frozenset(),
     _S.CANCELLED: frozenset(),
     _S.LAPSED: frozenset(),
@@ -118,6 +118,7 @@ class EventKind(StrEnum):
     GRANTED = "granted"
     REFUSED = "refused"
     ARRIVED = "arrived"
+    NOT_ARRIVED = "not_arrived"  # the lane's reading was of another car: the promise stands as before
     REBOUND = "rebound"  # another space of the lot
     MOVED = "moved"
     CANCELLED = "cancelled"
@@ -134,6 +135,7 @@ STATE_AFTER: Final[Mapping[EventKind, ReservationState]] = {
     EventKind.GRANTED: _S.GRANTED,
     EventKind.REFUSED: _S.REFUSED,
     EventKind.ARRIVED: _S.ARRIVED,
+    EventKind.NOT_ARRIVED: _S.GRANTED,
     EventKind.MOVED: _S.MOVED,
     EventKind.CANCELLED: _S.CANCELLED,
     EventKind.LAPSED: _S.LAPSED,
@@ -299,4 +301,6 @@ def _after(before: Standing | None, event: Event) -> Standing:
     after = STATE_AFTER.get(event.kind, before.state)
     if after is not before.state and not may_become(before.state, after):
         raise ValueError(f"A reservation that is {before.state.value} cannot become {after.value}.")
+    if event.kind is EventKind.NOT_ARRIVED:
+        before = replace(before, lateness=Lateness.NONE, space_id=None, fee_fen=0)
     return replace(before, state=after, **known)
