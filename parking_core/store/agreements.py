@@ -242,10 +242,14 @@ def lot_spaces(connection: Connection[Any], lot: str) -> LotSpaces:
     if row is None:
         raise NotFoundError(f"There is no lot {lot!r}; see /v1/lots for their codes.")
     spaces = connection.execute(_SPACES, (row[0],)).fetchall()
+    number, code, name, operator_id = row
     return LotSpaces(
-        *row,
-        spaces={code: number for code, number, _ in spaces},
-        ordinary=frozenset(code for code, _, kind in spaces if kind == "standard"),
+        number,
+        code,
+        name,
+        operator_id,
+        spaces={space: space_id for space, space_id, _ in spaces},
+        ordinary=frozenset(space for space, _, kind in spaces if kind == "standard"),
     )
 
 

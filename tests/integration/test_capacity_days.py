@@ -33,13 +33,14 @@ class Ledger:
 
 
 def stored(db: psycopg.Connection[Any], class_id: int, day: date) -> tuple[list[int], list[int], list[int]]:
-    row = db.execute(
+    row: Any = db.execute(
         "SELECT offered, free, coalesce(overdrawn, array_fill(0::smallint, ARRAY[288])) FROM capacity_days"
         " WHERE class_id = %s AND day = %s",
         (class_id, day),
     ).fetchone()
     assert row is not None
-    return row
+    offered, free, overdrawn = row
+    return offered, free, overdrawn
 
 
 @pytest.mark.parametrize("seed", range(4))
