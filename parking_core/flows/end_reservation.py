@@ -50,7 +50,7 @@ def end_reservation(
         )
     event = Event(kind, now, by, detail)
     reservations.stand(connection, reservation.id, next_standing(reservation, event), ended_at=now)
-    reservations.add_events(connection, reservation.code, [event])
+    reservations.add_events(connection, reservation.id, [event])
     if reservation.state is ReservationState.GRANTED:
         _undo(connection, reservation, now)
     told = {"reservation": reservation.code, **detail}

@@ -1,9 +1,8 @@
 """A promise of a shared space, with all that stands or falls with it. The caller's transaction holds it.
 
-reservation ─► events ─► hold ─► what covers the visit ─► gates that will raise ─► notice ─► capacity
+capacity ─ reservation ─ events ─ hold ─ what covers the visit ─ gates that will raise ─ notice
 
-Capacity comes last: everybody's promises meet in its rows, which are locked until the commit. When somebody else was
-faster, nothing of the rest has happened.
+Everybody's promises meet in the rows of capacity. When somebody else was faster, nothing of the rest has happened.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from parking_core.commands import CommandKind, CommandOrder
 from parking_core.errors import ConflictError
 from parking_core.offers import kept_until
 from parking_core.reservations import Event, EventKind, ReservationState
 from parking_core.settlement import Hold
-from parking_core.slots import slots_of
-from parking_core.store import capacity, commands, covering, holds, notices, reservations
-from parking_core.store.reservations import NewReservation
+from parking_core.store import granting
+from parking_core.store.reservations import NewReservation, granted_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +46,7 @@ class Draft:
     value_fen: int
     price_fen: int
     waiting: Reservation | None = None  # whose wait it ends; locked
+    is_demand: bool = False  # somebody asked for it, who was not counted yet
     detail: Mapping[str, Any] = field(default_factory=dict)  # further, for the event
 
 
@@ -87,27 +85,36 @@ def grant(connection: Connection[Any], offer: Offer, draft: Draft, now: datetime
     )
     granted = Event(EventKind.GRANTED, now, by, _said(new, lot, draft))
     asked = [] if waited else [Event(EventKind.ASKED, now, by, {"walk_m": ask.walk_m, "group": ask.group})]
-    with capacity.taken(), reservations.used_once(), connection.pipeline():
-        if waited:
-            reservations.grant_waiting(connection, new, now)
-        else:
-            reservations.add(connection, new, now)
-        reservations.add_events(connection, code, [*asked, granted])
-        if new.hold_key:
-            holds.place(
-                connection,
-                Hold(
-                    key=new.hold_key,
-                    channel=offer.channel,
-                    amount_fen=promised,
-                    placed_at=now,
-                    expires_at=ask.depart_at + HOLD_AFTER,
-                ),
-            )
-        _let_in(connection, new, lot, offer.policy, now)
-        notices.tell(connection, draft.user_id, "reservation_granted", now, {"reservation": code, "lot": lot.code})
-        capacity.shift(connection, draft.class_id, list(slots_of(ask.arrive_at, new.until_at)), -1)
-        return reservations.lock_code(connection, code)
+    number = granting.grant(
+        connection,
+        new,
+        [*asked, granted],
+        _hold(new, promised, offer.channel, now),
+        covers=_covers(ask, offer.policy),
+        barriers=lot.barriers,
+        notice={"reservation": code, "lot": lot.code},
+        waited=waited is not None,
+        is_demand=draft.is_demand,
+    )
+    return granted_of(number, new, now)
+
+
+def _hold(new: NewReservation, promised_fen: int, channel: str, now: datetime) -> Hold | None:
+    if new.hold_key is None:
+        return None
+    return Hold(
+        key=new.hold_key,
+        channel=channel,
+        amount_fen=promised_fen,
+        placed_at=now,
+        expires_at=new.ask.depart_at + HOLD_AFTER,
+    )
+
+
+def _covers(ask: Ask, policy: AllocationPolicy) -> tuple[datetime, datetime]:
+    """When the visit is paid for by the promise, as far as is known."""
+    begins = ask.arrive_at - timedelta(minutes=policy.early_min)
+    return begins, ask.depart_at + timedelta(minutes=policy.overstay.charged_from_min)
 
 
 def _said(new: NewReservation, lot: SharedLot, draft: Draft) -> dict[str, Any]:
@@ -121,30 +128,3 @@ def _said(new: NewReservation, lot: SharedLot, draft: Draft) -> dict[str, Any]:
         "value_fen": draft.value_fen,
         **draft.detail,
     }
-
-
-def _let_in(
-    connection: Connection[Any], new: NewReservation, lot: SharedLot, policy: AllocationPolicy, now: datetime
-) -> None:
-    """The visit will be covered, and the lot's lanes raise for the plate."""
-    code, ask = new.code, new.ask
-    opens = ask.arrive_at - timedelta(minutes=policy.early_min)
-    covers_until = ask.depart_at + timedelta(minutes=policy.overstay.charged_from_min)
-    covering.cover(connection, code, lot.id, ask.plate, (opens, covers_until))
-    payload = {
-        "plate": ask.plate,
-        "from": opens.isoformat(),
-        "until": ask.depart_at.isoformat(),
-        "reservation": code,
-    }
-    orders = [
-        CommandOrder(
-            device_id=barrier,
-            kind=CommandKind.EXPECT_VEHICLE,
-            payload=payload,
-            cause=f"reservation:{code}",
-            deadline=ask.depart_at,
-        )
-        for barrier in lot.barriers
-    ]
-    commands.queue_each(connection, orders, now)

@@ -19,6 +19,7 @@ from parking_core.flows.decide_reservation import Look, Refused, decided, reach_
 from parking_core.flows.grant_reservation import Draft, grant, new_code
 from parking_core.reservations import Event, EventKind, Refusal, ReservationState
 from parking_core.store import demand_records, notices, reservations
+from parking_core.store.granting import key_used_once
 from parking_core.store.reservations import NewReservation
 from parking_core.store.reserving import look
 
@@ -96,7 +97,6 @@ def _answer(
     answer = decided(connection, offer, ask, reach, Look(sight.capacity, now, sight.bonus_fen))
     if isinstance(answer, Refused):
         return refuse(connection, person, ask, answer, key=key, now=now)
-    demand_records.asked(connection, ask, now, granted=True)
     draft = Draft(
         user_id=person.id,
         key=key,
@@ -106,6 +106,7 @@ def _answer(
         buffer_min=answer.buffer_min,
         value_fen=answer.value_fen,
         price_fen=answer.price_fen,
+        is_demand=ask.instead_of is None,
     )
     return grant(connection, offer, draft, now, by=f"driver:{person.code}")
 
@@ -161,9 +162,9 @@ def _add(
         walk_m=ask.walk_m,
     )
     asked = Event(EventKind.ASKED, now, f"driver:{person.code}", {"walk_m": ask.walk_m, "group": ask.group})
-    with reservations.used_once(), connection.pipeline():
-        reservations.add(connection, new, now)
-        reservations.add_events(connection, code, [asked, *more])
-        if state is ReservationState.WAITING:
-            notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
-        return reservations.lock_code(connection, code)
+    with key_used_once():
+        added = reservations.add(connection, new, now)
+    reservations.add_events(connection, added.id, [asked, *more])
+    if state is ReservationState.WAITING:
+        notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
+    return added

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from numpy.typing import NDArray
-    from psycopg import Connection, Cursor
+    from psycopg import Connection
 
     from parking_core.slots import DaySlots
 
@@ -119,28 +119,17 @@ def read(
 
     With `lock` it stays so until the caller's transaction ends.
     """
-    wanted = Wanted(classes, first_day, days)
-    return received(send_for(connection, wanted, lock=lock), wanted)
-
-
-def send_for(connection: Connection[Any], wanted: Wanted, *, lock: bool = False) -> Cursor[Any]:
-    """Asks as `read` does; in a pipeline the answer is fetched by `received` when all has been asked."""
-    until = wanted.first_day + timedelta(days=wanted.days)
-    query = _READ_LOCKED if lock else _READ
-    return connection.cursor(binary=True).execute(query, (list(wanted.classes), wanted.first_day, until))
-
-
-def received(answer: Cursor[Any], wanted: Wanted) -> Capacity:
-    """What was asked for by `send_for`."""
-    free = np.zeros((len(wanted.classes), wanted.days * SLOTS), np.int32)
-    price = np.zeros((len(wanted.classes), wanted.days * SLOTS))
-    place = {class_id: row for row, class_id in enumerate(wanted.classes)}
-    for class_id, day, left, cost in answer:
-        row, begin = place[class_id], (day - wanted.first_day).days * SLOTS
-        free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
-        if cost is not None:
-            price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"] / _PRICE_UNIT
-    return Capacity(tuple(wanted.classes), wanted.first_day, free, price)
+    free = np.zeros((len(classes), days * SLOTS), np.int32)
+    price = np.zeros((len(classes), days * SLOTS))
+    place = {class_id: row for row, class_id in enumerate(classes)}
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_READ_LOCKED if lock else _READ, (list(classes), first_day, first_day + timedelta(days=days)))
+        for class_id, day, left, cost in cursor:
+            row, begin = place[class_id], (day - first_day).days * SLOTS
+            free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
+            if cost is not None:
+                price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"] / _PRICE_UNIT
+    return Capacity(tuple(classes), first_day, free, price)
 
 
 def read_offered(connection: Connection[Any], classes: Sequence[int], first_day: date, days: int) -> NDArray[np.int32]:
@@ -207,18 +196,13 @@ def shift(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots],
     Raises:
         CapacityTakenError: a slot has none left, or is not offered.
     """
-    with taken(), connection.pipeline() as pipeline:
-        moved = [_shifted(connection, class_id, part, by) for part in sorted(parts)]
-        pipeline.sync()
-    if by < 0 and not all(each.rowcount for each in moved):
-        raise CapacityTakenError("The capacity of that day is not offered.")
-
-
-def _shifted(connection: Connection[Any], class_id: int, part: DaySlots, by: int) -> Cursor[Any]:
-    if by < 0:
-        return connection.execute(_TAKE, (part.first, part.until, class_id, part.day))
-    values = {"first": part.first, "until": part.until, "class": class_id, "day": part.day}
-    return connection.execute(_GIVE_BACK, values)
+    with taken():
+        for part in sorted(parts):
+            if by > 0:
+                values = {"first": part.first, "until": part.until, "class": class_id, "day": part.day}
+                connection.execute(_GIVE_BACK, values)
+            elif not connection.execute(_TAKE, (part.first, part.until, class_id, part.day)).rowcount:
+                raise CapacityTakenError("The capacity of that day is not offered.")
 
 
 def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDArray[np.int16]]) -> None:

@@ -9,20 +9,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-_COVER = """
-WITH added AS (
-    INSERT INTO permits (code, lot_id, kind, valid_from, valid_until, slots) VALUES (%s, %s, 'reservation', %s, %s, 1)
-    RETURNING id
-)
-INSERT INTO permit_plates (permit_id, plate) SELECT id, %s FROM added
-"""
-
 _EXTEND = "UPDATE permits SET valid_until = %(until)s WHERE code = %(code)s AND valid_until < %(until)s"
-
-
-def cover(connection: Connection[Any], code: str, lot_id: int, plate: str, span: tuple[datetime, datetime]) -> None:
-    """Covers a vehicle's visit within a span of time."""
-    connection.execute(_COVER, (code, lot_id, *span, plate))
 
 
 def extend(connection: Connection[Any], code: str, until: datetime) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from parking_core.errors import ConflictError, NotFoundError
+from parking_core.errors import NotFoundError
 from parking_core.reservations import Event, EventKind, Lateness, Reservation, ReservationState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -23,26 +21,20 @@ if TYPE_CHECKING:
 COLUMNS = """id, code, user_id, plate, user_group, lat, lon, walk_m, arrive_at, depart_at, until_at, lot_id, class_id, state,
 lateness, price_fen, fee_fen, value_fen, hold_key, visit_id, moved_to, asked_at, arrived_at, left_at, request_digest"""
 
-_ADD = """
+_ADD = f"""
 INSERT INTO reservations (code, user_id, idempotency_key, request_digest, plate, user_group, lat, lon, walk_m, arrive_at,
     depart_at, until_at, lot_id, class_id, state, price_fen, value_fen, hold_key, asked_at, granted_at, ended_at)
 VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)s, %(lon)s, %(walk_m)s, %(arrive_at)s,
     %(depart_at)s, %(until_at)s, %(lot_id)s, %(class_id)s, %(state)s, %(price_fen)s, %(value_fen)s, %(hold_key)s, %(now)s,
     %(granted_at)s, %(ended_at)s)
-"""
+RETURNING {COLUMNS}
+"""  # noqa: S608  # same
 
 _OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  # the columns are the constant above
 OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
-_LOCK_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s FOR UPDATE"  # noqa: S608  # same
 _LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # same
 
 _CODE = "SELECT code FROM reservations WHERE id = %s"
-
-_GRANT_WAITING = """
-UPDATE reservations SET lot_id = %(lot_id)s, class_id = %(class_id)s, state = 'granted', walk_m = %(walk_m)s,
-    until_at = %(until_at)s, price_fen = %(price_fen)s, value_fen = %(value_fen)s, hold_key = %(hold_key)s, granted_at = %(now)s
-WHERE code = %(code)s AND state = 'waiting'
-"""
 
 _STAND = """
 UPDATE reservations SET state = %(state)s, lateness = %(lateness)s, class_id = %(class_id)s, fee_fen = %(fee_fen)s,
@@ -54,20 +46,11 @@ WHERE id = %(id)s
 
 _ADD_EVENTS = """
 INSERT INTO reservation_events (reservation_id, kind, at, by, detail)
-SELECT (SELECT id FROM reservations WHERE code = %s), kind, at, by, detail FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])
+SELECT %s, kind, at, by, detail FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])
     WITH ORDINALITY AS e (kind, at, by, detail, n) ORDER BY n
 """
 
 _EVENTS = "SELECT kind, at, by, detail FROM reservation_events WHERE reservation_id = %s ORDER BY id"
-
-# A person's: promises that stand, and missed ones that still count.
-PERSON = """
-SELECT (SELECT count(*)::int FROM reservations WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')),
-       (SELECT count(*)::int FROM violations WHERE user_id = %(user_id)s AND kind = 'no_show' AND withdrawn_at IS NULL
-            AND at > %(since)s),
-       (SELECT EXISTS (SELECT FROM reservations WHERE plate = %(plate)s AND state IN ('waiting', 'granted', 'arrived')
-            AND arrive_at < %(depart_at)s AND depart_at > %(arrive_at)s))
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +81,8 @@ class PersonNow:
     overlaps: bool  # his car is promised a space for some of the time already
 
 
-@contextmanager
-def used_once() -> Iterator[None]:
-    """Around statements that use a person's idempotency key.
-
-    Raises:
-        ConflictError: the key was used before; the transaction is void.
-    """
-    try:
-        yield
-    except UniqueViolation as error:
-        if error.diag.constraint_name != "reservations_user_id_idempotency_key_key":
-            raise
-        raise ConflictError("This idempotency key was used for another request; use a new one.") from error
-
-
-def add(connection: Connection[Any], new: NewReservation, now: datetime) -> None:
-    """Adds a row; for `used_once`."""
+def add(connection: Connection[Any], new: NewReservation, now: datetime) -> Reservation:
+    """Adds one that is refused or waits."""
     ended = new.state is ReservationState.REFUSED
     values = {
         "code": new.code,
@@ -139,23 +107,10 @@ def add(connection: Connection[Any], new: NewReservation, now: datetime) -> None
         "granted_at": now if new.state is ReservationState.GRANTED else None,
         "ended_at": now if ended else None,
     }
-    connection.execute(_ADD, values)
-
-
-def grant_waiting(connection: Connection[Any], new: NewReservation, now: datetime) -> None:
-    """Makes a waiting one, which the caller has locked, a promise."""
-    values = {
-        "code": new.code,
-        "lot_id": new.lot_id,
-        "class_id": new.class_id,
-        "walk_m": new.walk_m,
-        "until_at": new.until_at,
-        "price_fen": new.price_fen,
-        "value_fen": new.value_fen,
-        "hold_key": new.hold_key,
-        "now": now,
-    }
-    connection.execute(_GRANT_WAITING, values)
+    row = connection.execute(_ADD, values).fetchone()
+    if row is None:
+        raise AssertionError("What is inserted is returned.")
+    return reservation_of(row)
 
 
 def find(connection: Connection[Any], code: str) -> Reservation | None:
@@ -188,14 +143,6 @@ def lock(connection: Connection[Any], reservation_id: int) -> Reservation:
     return reservation_of(row)
 
 
-def lock_code(connection: Connection[Any], code: str) -> Reservation:
-    """As `lock`, by its code."""
-    row = connection.execute(_LOCK_CODE, (code,)).fetchone()
-    if row is None:
-        raise NotFoundError(f"There is no reservation {code!r}.")
-    return reservation_of(row)
-
-
 def stand(
     connection: Connection[Any],
     reservation_id: int,
@@ -222,12 +169,12 @@ def stand(
     connection.execute(_STAND, values)
 
 
-def add_events(connection: Connection[Any], code: str, events: Sequence[Event]) -> None:
+def add_events(connection: Connection[Any], reservation_id: int, events: Sequence[Event]) -> None:
     """Appends to a reservation's history."""
     connection.execute(
         _ADD_EVENTS,
         (
-            code,
+            reservation_id,
             [event.kind.value for event in events],
             [event.at for event in events],
             [event.by for event in events],
@@ -242,6 +189,37 @@ def events(connection: Connection[Any], reservation_id: int) -> list[Event]:
         Event(EventKind(kind), at, by, detail)
         for kind, at, by, detail in connection.execute(_EVENTS, (reservation_id,))
     ]
+
+
+def granted_of(number: int, new: NewReservation, now: datetime) -> Reservation:
+    """A promise that was written just now, without another look."""
+    return Reservation(
+        id=number,
+        code=new.code,
+        user_id=new.user_id,
+        plate=new.ask.plate,
+        group=new.ask.group,
+        lat=new.ask.lat,
+        lon=new.ask.lon,
+        walk_m=new.walk_m,
+        arrive_at=new.ask.arrive_at,
+        depart_at=new.ask.depart_at,
+        until_at=new.until_at,
+        lot_id=new.lot_id,
+        class_id=new.class_id,
+        state=ReservationState.GRANTED,
+        lateness=Lateness.NONE,
+        price_fen=new.price_fen,
+        fee_fen=0,
+        value_fen=new.value_fen,
+        hold_key=new.hold_key,
+        visit_id=None,
+        moved_to=None,
+        asked_at=now,
+        arrived_at=None,
+        left_at=None,
+        request_digest=new.digest,
+    )
 
 
 def reservation_of(row: Sequence[Any]) -> Reservation:

@@ -1,13 +1,14 @@
-"""All that a decision about a request looks at, asked in one go. Nothing here commits."""
+"""All that a decision about a request looks at, in as few statements as may be. Nothing here commits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parking_core.errors import NotFoundError
 from parking_core.slots import day_of
 from parking_core.store import capacity
-from parking_core.store.reservations import OF_KEY, PERSON, PersonNow, reservation_of
+from parking_core.store.reservations import COLUMNS, PersonNow, reservation_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,9 +21,19 @@ if TYPE_CHECKING:
 # Two requests of one person wait for each other here, so that none overlooks the other.
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s))"
 
-_VERSION = "SELECT version FROM sharing_version"
-
-_BONUS = "SELECT bonus_fen FROM demand_bonuses WHERE day = %s AND user_group = %s"
+# Of the person: promises that stand, missed ones that still count, and whether the car is promised a space for some of
+# that time already; and what he asked for under this key before.
+_SIGHT = f"""
+SELECT v.version,
+       (SELECT count(*)::int FROM reservations WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')),
+       (SELECT count(*)::int FROM violations WHERE user_id = %(user_id)s AND kind = 'no_show' AND withdrawn_at IS NULL
+            AND at > %(since)s),
+       (SELECT EXISTS (SELECT FROM reservations WHERE plate = %(plate)s AND state IN ('waiting', 'granted', 'arrived')
+            AND arrive_at < %(depart_at)s AND depart_at > %(arrive_at)s)),
+       (SELECT bonus_fen FROM demand_bonuses WHERE day = %(day)s AND user_group = %(group)s),
+       {COLUMNS}
+FROM sharing_version v LEFT JOIN reservations ON user_id = %(user_id)s AND idempotency_key = %(key)s
+"""  # noqa: S608  # the columns are a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,25 +61,25 @@ def look(
 
     With `lock` nobody can take the capacity until then either.
     """
-    limits = {
+    values = {
         "user_id": user_id,
+        "key": key,
         "plate": ask.plate,
+        "group": ask.group,
         "arrive_at": ask.arrive_at,
         "depart_at": ask.depart_at,
+        "day": day_of(ask.arrive_at),
         "since": no_shows_since,
     }
-    with connection.pipeline():
-        connection.execute(_TAKE_TURN, (user_id,))
-        version = connection.execute(_VERSION)
-        known = connection.execute(OF_KEY, (user_id, key))
-        person = connection.execute(PERSON, limits)
-        left = capacity.send_for(connection, wanted, lock=lock)
-        bonus = connection.execute(_BONUS, (day_of(ask.arrive_at), ask.group))
-        before, now, more = known.fetchone(), person.fetchone(), bonus.fetchone()
-        return Sight(
-            version=(version.fetchone() or (0,))[0],
-            known=None if before is None else reservation_of(before),
-            person=PersonNow(*now) if now else PersonNow(0, 0, overlaps=False),
-            capacity=capacity.received(left, wanted),
-            bonus_fen=float(more[0]) if more else 0.0,
-        )
+    connection.execute(_TAKE_TURN, (user_id,))
+    row = connection.execute(_SIGHT, values).fetchone()
+    if row is None:
+        raise NotFoundError("The database has no version of what is shared; `parking migrate` makes it.")
+    version, active, no_shows, overlaps, bonus, *known = row
+    return Sight(
+        version=version,
+        known=None if known[0] is None else reservation_of(known),
+        person=PersonNow(active, no_shows, overlaps=overlaps),
+        capacity=capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, lock=lock),
+        bonus_fen=bonus or 0.0,
+    )
