@@ -4,6 +4,7 @@
     every hour ─► hour_total of what was counted             every 45 s ─► heartbeat
     command ─► known id? answer again : deadline passed? refuse : execute ─► command/ack
                                                          └─► fee_answer wakes the passage that waits for it
+    plate in front of the barrier ─► expected now? ─► raised
 
 While the broker is away records wait in the memory, and the lane computes by itself.
 """
@@ -98,6 +99,14 @@ class LaneController:
         finally:
             del self._fee_answers[record_no]
         return answer.result()
+
+    def raise_for(self, plate: str, at: datetime) -> str | None:
+        """Raises the barrier for a vehicle that is expected now; gives its reservation, None where it stays down."""
+        reservation = self.memory.reservation_of(plate, at)
+        if reservation is not None:
+            self.memory.came(reservation)
+            self.gate_openings += 1
+        return reservation
 
     async def opened(self, patience_s: float) -> bool:
         """Waits until a command raises the barrier; False when none does."""
@@ -202,11 +211,23 @@ class LaneController:
             case "status_list":
                 if not self.memory.keep_status_list(body):
                     return {"result": "refused", "reason": "gap"}
+            case _:
+                return {"result": "done" if self._keep(command) else "unknown"}
+        return {"result": "done"}
+
+    def _keep(self, command: dict[str, Any]) -> bool:
+        """What the lane only has to remember; False: it does not know this kind of command."""
+        body = command["body"]
+        match command["kind"]:
             case "tariff":
                 self.memory.keep_tariffs(body)
+            case "expect_vehicle":
+                self.memory.expect(body, command["at"])
+            case "forget_vehicle":
+                self.memory.forget(body["reservation"], command["at"])
             case _:
-                return {"result": "unknown"}
-        return {"result": "done"}
+                return False
+        return True
 
     def _topic(self, kind: Kind) -> str:
         return device_topic(self.name.lot, self.name.code, kind)

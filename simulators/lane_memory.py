@@ -1,13 +1,15 @@
 """What a lane controller must not forget when its power fails: a journal of lines, read again at the start.
 
 Record numbers without gaps, records that the broker has not taken yet, ids of executed commands with their answers,
-the tariffs and the status list it has, the serial of its terminal, what it counted in hours that it has not told yet.
+the tariffs and the status list it has, the vehicles it is to let in, the serial of its terminal, what it counted in
+hours that it has not told yet.
 Without a path the memory lasts as long as the process.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +21,18 @@ HOUR: Final = timedelta(hours=1)
 MOST_HOURS: Final = 200  # told at once by a lane that was off for long
 KEPT_COMMANDS: Final = 1_000  # a platform repeats a command within its deadline, a week at most
 _COMPACT_AFTER: Final = 5_000  # lines of a journal that is read at the start and written anew
+_KEPT_FORGOTTEN: Final = timedelta(days=40)  # so late the platform may repeat what it had said before
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A vehicle that was promised a space here: the barrier rises for it from `begins_at` up to `until_at`."""
+
+    reservation: str
+    plate: str
+    begins_at: datetime
+    until_at: datetime
+    came: bool = False  # it has driven in
 
 
 class LaneMemory:
@@ -37,6 +51,7 @@ class LaneMemory:
         self.unsent: dict[int, dict[str, Any]] = {}  # record_no -> record, in order
         self._hours: dict[datetime, list[int]] = {}  # not told yet: records, fen that exits charged
         self._told_until: datetime | None = None  # end of the newest hour that was told
+        self._expected: dict[str, tuple[datetime, Expected | None]] = {}  # by reservation: said when; None: forget it
         self._answers: dict[str, dict[str, Any] | None] = {}  # command id -> its answer; None: begun, not ended
         self._file: TextIO | None = None
         if path is not None:
@@ -94,6 +109,30 @@ class LaneMemory:
         """Whether a `card` or an `obu` may not pay."""
         return f"{medium}:{number}" in self._listed
 
+    def expect(self, body: dict[str, Any], said_at: str) -> None:
+        """A vehicle is to be let in. What was said of the reservation later counts: a repeated word may come last."""
+        self._note({"expect": body, "said": said_at})
+
+    def forget(self, reservation: str, said_at: str) -> None:
+        """The promise is over."""
+        self._note({"forget": reservation, "said": said_at})
+
+    def came(self, reservation: str) -> None:
+        """The vehicle of a reservation has driven in."""
+        self._note({"came": reservation})
+
+    def expected(self, now: datetime) -> list[Expected]:
+        """Vehicles that may come now or later, by reservation; those whose time is over are dropped."""
+        for reservation, (said_at, one) in list(self._expected.items()):
+            if (said_at + _KEPT_FORGOTTEN if one is None else one.until_at) <= now:
+                del self._expected[reservation]
+        return [one for _, (_, one) in sorted(self._expected.items()) if one is not None]
+
+    def reservation_of(self, plate: str, now: datetime) -> str | None:
+        """The promise by which a vehicle may drive in now."""
+        here = (one for one in self.expected(now) if one.plate == plate and one.begins_at <= now)
+        return next((one.reservation for one in here), None)
+
     def hours_to_tell(self, now: datetime) -> list[tuple[datetime, int, int]]:
         """Full hours that were not told yet, with their records and fen; hours without a record among them."""
         first = self._told_until or min(self._hours, default=None)
@@ -148,6 +187,24 @@ class LaneMemory:
                 self.tariffs = body
             case {"status_list": body}:
                 self._take_list(body)
+            case {"came": reservation}:
+                said_at, one = self._expected.get(reservation, (None, None))
+                if said_at is not None and one is not None:
+                    self._expected[reservation] = said_at, replace(one, came=True)
+            case {"said": said}:
+                self._take_promise(entry, datetime.fromisoformat(said))
+
+    def _take_promise(self, entry: dict[str, Any], said_at: datetime) -> None:
+        body = entry.get("expect")
+        reservation = entry["forget"] if body is None else body["reservation"]
+        before, known = self._expected.get(reservation, (said_at, None))
+        if before > said_at:
+            return  # a newer word was here first
+        one = None
+        if body is not None:
+            begins_at, until_at = (datetime.fromisoformat(body[key]) for key in ("from", "until"))
+            one = Expected(reservation, body["plate"], begins_at, until_at, known is not None and known.came)
+        self._expected[reservation] = said_at, one
 
     def _take_list(self, body: dict[str, Any]) -> None:
         self.list_version = body["version"]
@@ -191,7 +248,20 @@ class LaneMemory:
         if self.list_version is not None:
             listed = [[*name.split(":", 1), reason] for name, reason in self._listed.items()]
             entries.append({"status_list": {"version": self.list_version, "base": None, "entries": listed}})
+        for reservation, (said_at, one) in self._expected.items():
+            entries += _promise(reservation, said_at.isoformat(), one)
         entries += [{"record": record} for record in self.unsent.values()]
         hours = {hour.isoformat(): counted for hour, counted in self._hours.items()}
         told = None if self._told_until is None else self._told_until.isoformat()
         return [*entries, {"head": self.last_record_no}, {"told_until": told, "hours": hours}]
+
+
+def _promise(reservation: str, said: str, one: Expected | None) -> list[dict[str, Any]]:
+    """Entries that say what is known of a reservation."""
+    if one is None:
+        return [{"forget": reservation, "said": said}]
+    times = {"from": one.begins_at.isoformat(), "until": one.until_at.isoformat()}
+    entries: list[dict[str, Any]] = [
+        {"expect": {"plate": one.plate, **times, "reservation": reservation}, "said": said}
+    ]
+    return [*entries, {"came": reservation}] if one.came else entries

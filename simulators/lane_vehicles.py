@@ -37,6 +37,7 @@ class Car:
     card_type: str  # 22 stored value, 23 credit
     balance_fen: int
     entered_at: str = ""
+    leaves_at: str = ""  # of guests of shared lots; others leave when they are drawn
 
     def sight(self, *, etc: bool = False, list_version: str | None = None) -> dict[str, Any]:
         """What a lane says of it: camera, and antenna where there is a card to read."""

@@ -7,6 +7,8 @@
                    ├─ phone              ─► pays the link ─► open_gate ─► exit
                    └─ else               ─► exit, arrears
 
+Lanes of lots that share spaces have a barrier only, which rises for who was promised a space (simulators.lane_guests).
+
 Records carry real times. At its first start the traffic tells of cars that came in the hours before, as controllers do
 that were offline, so that fees are worth looking at from the first minute.
 """
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from parking_core.tariffs import PlateColor, Stay, Tariff, parse_tariff, price
 from parking_core.work_calendar import WorkCalendar
 from simulators.lane_controller import LaneController, LaneName
+from simulators.lane_guests import car_of, comes_at
 from simulators.lane_memory import LaneMemory
 from simulators.lane_vehicles import Car, Pays, charge, new_car
 
@@ -33,13 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
-    from parking_core.districts import LotRecord
+    from parking_core.districts import LaneRecord, LotRecord
 
     Payer = Callable[[str], Awaitable[bool]]  # pays the link of a path; False: it cannot be paid
 
 CARS_AT_FIRST: Final = 30  # in each lot
 EARLIEST: Final = timedelta(hours=10)  # when those came, at most so long ago
 GATE_PATIENCE_S: Final = 30.0  # of a driver who has paid
+_GUESTS_EVERY_S: Final = 1.0
 _KEPT_TIMES: Final = 2_000
 _STATE_FILE: Final = "cars.json"
 
@@ -75,7 +79,13 @@ class LaneLot:
     code: str
     entries: list[LaneController]
     exits: list[LaneController]
+    barrier: bool = False  # only for who was promised a space
     cars: list[Car] = field(default_factory=list)
+
+    @property
+    def kept_as(self) -> str:
+        """Its name in the state file: a lot may have lanes of both kinds."""
+        return f"{self.code} barrier" if self.barrier else self.code
 
 
 class LaneTraffic:
@@ -98,7 +108,8 @@ class LaneTraffic:
         payer: Payer | None = None,
     ) -> None:
         self.counts = LaneCounts()
-        self.lots: list[LaneLot] = []
+        self.lots: list[LaneLot] = []  # with ETC
+        self.barriers: list[LaneLot] = []  # of lots that share spaces
         self._traffic = traffic or Traffic()
         self._payer = payer
         self._rng = random.Random(self._traffic.seed)
@@ -107,17 +118,20 @@ class LaneTraffic:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         for lot in lots:
-            if lot.lanes:
-                self._add(lot, url)
+            for barrier, into in ((False, self.lots), (True, self.barriers)):
+                lanes = [lane for lane in lot.lanes if lane.active is not barrier]  # no clearing centre knows a barrier
+                if lanes:
+                    into.append(self._lot(LaneLot(lot.code, [], [], barrier=barrier), lanes, url))
         self.counts.lanes = len(self._terminals)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Lanes and traffic until `stop` is set; then what was not sent is kept for the next start."""
-        lanes = [lane for lot in self.lots for lane in (*lot.entries, *lot.exits)]
+        lanes = [lane for lot in (*self.lots, *self.barriers) for lane in (*lot.entries, *lot.exits)]
         running = [asyncio.create_task(lane.run(), name=lane.name.code) for lane in dict.fromkeys(lanes)]
         try:
             self._remember_cars()
             running += [asyncio.create_task(self._keep_driving(lot), name=lot.code) for lot in self.lots]
+            running += [asyncio.create_task(self._keep_receiving(lot), name=lot.code) for lot in self.barriers]
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -201,22 +215,42 @@ class LaneTraffic:
                 self.arrive(lot, new_car(self._rng, self._pays()), datetime.now(UTC))
             self._keep_cars()
 
+    async def _keep_receiving(self, lot: LaneLot) -> None:
+        """Guests come to the barrier and leave, each at his time."""
+        while True:
+            await asyncio.sleep(_GUESTS_EVERY_S)
+            if await self.receive(lot, datetime.now(UTC)):
+                self._keep_cars()
+
+    async def receive(self, lot: LaneLot, now: datetime) -> int:
+        """Guests whose time it is come and leave; gives how many did."""
+        moved = 0
+        for lane in lot.entries:
+            for guest in lane.memory.expected(now):
+                at = None if guest.came else comes_at(guest)
+                if at is not None and at <= now and lane.raise_for(guest.plate, now) is not None:
+                    self.arrive(lot, car_of(guest, now), now)
+                    moved += 1
+        for car in [each for each in lot.cars if datetime.fromisoformat(each.leaves_at) <= now]:
+            await self.leave(lot, car)
+            moved += 1
+        return moved
+
     def _pays(self) -> Pays:
         draw = self._rng.random()
         if draw < self._traffic.etc:
             return Pays.ETC
         return Pays.PHONE if draw < self._traffic.etc + self._traffic.phone else Pays.LATER
 
-    def _add(self, record: LotRecord, url: str) -> None:
-        lot = LaneLot(record.code, [], [])
-        for lane in record.lanes:
+    def _lot(self, lot: LaneLot, lanes: Iterable[LaneRecord], url: str) -> LaneLot:
+        for lane in lanes:
             journal = None if self._folder is None else self._folder / f"{lane.code}.journal"
-            controller = LaneController(LaneName(record.code, lane.code), url, LaneMemory(journal))
+            controller = LaneController(LaneName(lot.code, lane.code), url, LaneMemory(journal))
             self._terminals[lane.code] = f"3201{len(self._terminals):08X}"
             for way, controllers in (("entry", lot.entries), ("exit", lot.exits)):
                 if lane.direction in (way, "both"):
                     controllers.append(controller)
-        self.lots.append(lot)
+        return lot
 
     def _remember_cars(self) -> None:
         """Who is inside: as it was kept, or cars that came in the hours before."""
@@ -226,9 +260,11 @@ class LaneTraffic:
             with contextlib.suppress(FileNotFoundError):
                 kept = json.loads(path.read_text("utf-8"))
         now = datetime.now(UTC)
-        for lot in self.lots:
-            if lot.code in kept:
-                lot.cars = [Car(**(facts | {"pays": Pays(facts["pays"])})) for facts in kept[lot.code]]
+        for lot in (*self.lots, *self.barriers):
+            if lot.kept_as in kept:
+                lot.cars = [Car(**(facts | {"pays": Pays(facts["pays"])})) for facts in kept[lot.kept_as]]
+                continue
+            if lot.barrier:
                 continue
             if any(lane.memory.last_record_no for lane in lot.entries):
                 continue  # it has told the hours before already
@@ -241,7 +277,9 @@ class LaneTraffic:
             return
         path = self._folder / _STATE_FILE
         anew = path.with_suffix(".new")
-        anew.write_text(json.dumps({lot.code: [asdict(car) for car in lot.cars] for lot in self.lots}), "utf-8")
+        every = (*self.lots, *self.barriers)
+        inside = {lot.kept_as: [asdict(car) for car in lot.cars] for lot in every}
+        anew.write_text(json.dumps(inside), "utf-8")
         anew.replace(path)
 
 

@@ -33,9 +33,9 @@ SETTLED_AFTER = timedelta(days=17)  # by then a visit without an exit was given 
 
 
 def pilot_lots() -> District:
-    """The seven lots with lanes of the synthetic district, without the others."""
+    """The seven lots with ETC lanes of the synthetic district, without the others."""
     district = generate_district()
-    lots = [lot for lot in district.lots if lot.lanes]
+    lots = [lot for lot in district.lots if lot.etc_lanes]
     return District(name=district.name, areas=district.areas, operators=district.operators, lots=lots)
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ENTRY = {"event": "entry", "at": NOON.isoformat()}
 ACTIONS = st.lists(
-    st.sampled_from(["record", "send", "serial", "begin", "end", "list", "total", "compact", "restart"]), max_size=40
+    st.sampled_from(
+        ["record", "send", "serial", "begin", "end", "list", "total", "expect", "come", "forget", "compact", "restart"]
+    ),
+    max_size=40,
 )
 
 
@@ -48,6 +51,8 @@ def restart_and_compare(
     assert kept.terminal_serial == plain.terminal_serial == actions.count("serial")
     assert kept.list_version == plain.list_version
     assert [kept.is_listed("card", str(n)) for n in range(40)] == [plain.is_listed("card", str(n)) for n in range(40)]
+    for now in (NOON - timedelta(days=1), NOON, NOON + timedelta(days=60)):
+        assert kept.expected(now) == plain.expected(now)
     assert kept.hours_to_tell(NOON) == plain.hours_to_tell(NOON)
     assert [kept.answer_of(f"c{n}") for n in range(len(actions))] == [
         plain.answer_of(f"c{n}") for n in range(len(actions))
@@ -58,6 +63,10 @@ def restart_and_compare(
 def moment(number: int) -> str:
     """Actions are 20 minutes apart."""
     return (NOON - timedelta(days=1) + number * timedelta(minutes=20)).isoformat()
+
+
+def promise(reservation: str, begins: str, until: str, plate: str = "苏B12345") -> dict[str, str]:
+    return {"plate": plate, "from": begins, "until": until, "reservation": reservation}
 
 
 def perform(memory: LaneMemory, action: str, number: int) -> None:
@@ -78,6 +87,18 @@ def perform(memory: LaneMemory, action: str, number: int) -> None:
             memory.end(f"c{number}", {"result": "done"})
         case "list":
             memory.keep_status_list({"version": str(number), "base": None, "entries": [["card", str(number), 1]]})
+        case _:
+            perform_promise(memory, action, number)
+
+
+def perform_promise(memory: LaneMemory, action: str, number: int) -> None:
+    match action:
+        case "expect":
+            memory.expect(promise(f"R{number % 3}", moment(number), moment(number + 9)), moment(number))
+        case "come":
+            memory.came(f"R{number % 3}")
+        case "forget":
+            memory.forget(f"R{number % 2}", moment(number))
 
 
 def test_a_command_that_the_power_cut_short_is_refused_and_never_executed_again(tmp_path: Path) -> None:
@@ -171,3 +192,45 @@ def test_a_status_list_that_is_not_newer_is_done_and_changes_nothing(tmp_path: P
     again = LaneMemory(tmp_path / "lane.journal")
     assert (again.list_version, again.is_listed("card", "A")) == ("2", True)
     again.close()
+
+
+def hour(number: float) -> datetime:
+    return NOON + timedelta(hours=number)
+
+
+def said(number: float) -> str:
+    return hour(number).isoformat()
+
+
+def test_a_vehicle_is_expected_within_its_times_and_then_dropped() -> None:
+    memory = LaneMemory()
+    memory.expect(promise("R1", said(1), said(3)), said(0))
+    memory.expect(promise("R2", said(2), said(9), "苏BD23456"), said(0))
+    assert [one.reservation for one in memory.expected(hour(0))] == ["R1", "R2"]
+    assert memory.reservation_of("苏B12345", hour(0.9)) is None
+    assert memory.reservation_of("苏B12345", hour(1)) == memory.reservation_of("苏B12345", hour(2.9)) == "R1"
+    assert memory.reservation_of("苏B99999", hour(2)) is None
+    assert memory.reservation_of("苏B12345", hour(3)) is None
+    assert [one.reservation for one in memory.expected(hour(3))] == ["R2"]
+
+
+def test_a_promise_that_is_over_is_forgotten_and_a_repeated_older_word_does_not_bring_it_back() -> None:
+    memory = LaneMemory()
+    memory.expect(promise("R1", said(1), said(9)), said(0))
+    memory.forget("R1", said(0.5))
+    memory.expect(promise("R1", said(1), said(9)), said(0.2))
+    assert memory.expected(hour(1)) == []
+    memory.expect(promise("R1", said(1), said(5)), said(0.7))  # said anew
+    assert memory.reservation_of("苏B12345", hour(4)) == "R1"
+    memory.forget("R9", said(0))  # overtook the promise that it ends
+    memory.expect(promise("R9", said(1), said(5), "苏BD23456"), said(-1))
+    assert memory.reservation_of("苏BD23456", hour(2)) is None
+
+
+def test_who_came_has_come_also_where_the_times_are_said_anew() -> None:
+    memory = LaneMemory()
+    memory.expect(promise("R1", said(1), said(9)), said(0))
+    memory.came("R1")
+    memory.came("R7")  # nobody promised it anything
+    memory.expect(promise("R1", said(1), said(12)), said(2))
+    assert [(one.came, one.until_at) for one in memory.expected(hour(3))] == [(True, hour(12))]

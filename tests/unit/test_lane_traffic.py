@@ -144,3 +144,72 @@ def test_a_phone_that_reaches_nobody_has_not_paid() -> None:
 
     assert asyncio.run(pay()) is False
     assert (counts.paid, counts.refused) == (0, 1)
+
+
+SHARED = LotRecord(
+    code="S1",
+    name="S1",
+    kind="off_street",
+    lat=31.5,
+    lon=120.3,
+    spaces=[],
+    lanes=[Lane("S1-B1", direction="both", active=False)],
+)
+
+
+def command(kind: str, said_at: datetime, **body: object) -> dict[str, Any]:
+    """As a gateway sends it."""
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    return {"id": kind, "kind": kind, "at": said_at.isoformat(), "deadline": deadline.isoformat(), "body": body}
+
+
+def test_a_barrier_of_a_shared_lot_rises_for_who_was_promised_a_space_and_for_nobody_else(tmp_path: Path) -> None:
+    lanes = LaneTraffic([LOT, SHARED], "mqtt://x:y@127.0.0.1:1", tmp_path, traffic=Traffic(seed=1))
+    assert ([lot.code for lot in lanes.lots], [lot.code for lot in lanes.barriers]) == (["P1"], ["S1"])
+    (barrier,) = lanes.barriers[0].entries
+    assert lanes.barriers[0].exits == [barrier], "one lane, both ways"
+    times = {"from": NOON.isoformat(), "until": (NOON + timedelta(hours=2)).isoformat()}
+    expect = command("expect_vehicle", NOON, plate="苏B12345", reservation="R-1", **times)
+    assert barrier._execute(expect) == {"result": "done"}
+    assert barrier.raise_for("苏B99999", NOON) is None
+    assert barrier.raise_for("苏B12345", NOON - timedelta(minutes=1)) is None
+    assert barrier.gate_openings == 0
+    assert barrier.raise_for("苏B12345", NOON) == "R-1"
+    assert barrier.gate_openings == 1
+    for lot in (*lanes.lots, *lanes.barriers):
+        for lane in (*lot.entries, *lot.exits):
+            lane.memory.close()
+    (again,) = LaneTraffic([SHARED], "mqtt://x:y@127.0.0.1:1", tmp_path).barriers[0].entries
+    assert again.raise_for("苏B12345", NOON + timedelta(hours=1)) == "R-1", "the promise outlives a power cut"
+    assert again._execute(command("forget_vehicle", NOON + timedelta(hours=1), reservation="R-1")) == {"result": "done"}
+    assert again.raise_for("苏B12345", NOON + timedelta(hours=1)) is None
+    assert again._execute(command("sing", NOON)) == {"result": "unknown"}
+    again.memory.close()
+
+
+def test_guests_come_once_after_the_barrier_rises_for_them_and_leave_by_their_time() -> None:
+    begins = datetime.now(UTC) - timedelta(hours=3)
+    guests = 40
+    lanes = LaneTraffic([SHARED], "mqtt://x:y@127.0.0.1:1", None, traffic=Traffic(seed=1))
+    (lot,) = lanes.barriers
+    for number in range(guests):
+        until = begins + timedelta(hours=2 if number % 2 else 9)
+        body = {"plate": f"苏B{number:05}", "from": begins.isoformat(), "until": until.isoformat()}
+        lot.entries[0].memory.expect({**body, "reservation": f"R-{number}"}, begins.isoformat())
+
+    async def evening() -> list[int]:
+        for controller in lot.exits:
+            controller.ask_fee = nobody_answers  # type: ignore[method-assign]  # there is no broker to ask through
+        return [await lanes.receive(lot, begins + timedelta(minutes=minute)) for minute in (0, 31, 32, 600)]
+
+    async def nobody_answers(*_: object, **__: object) -> None:
+        return None
+
+    moved = asyncio.run(evening())
+    assert moved[0] <= 1
+    assert guests * 0.7 < sum(moved[:2]) <= guests, "nearly everybody came within half an hour"
+    assert moved[2] == 0, "each comes once"
+    records = [record["event"] for record in lot.entries[0].memory.unsent.values()]
+    assert records.count("entry") == sum(moved[:2])
+    assert records.count("exit") == moved[3] >= guests / 2
+    assert len(lot.cars) == records.count("entry") - records.count("exit") < guests / 10
