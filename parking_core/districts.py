@@ -5,9 +5,13 @@ UTF-8 JSON, one object:
     {"format": "parking-district/1", "name": "滨湖区",
      "areas":     [{"code", "name", "kind": "district"|"street", "parent"?: area code, "boundary"?: GeoJSON}],
      "operators": [{"code", "name"}],
+     "places":    [{"code", "name", "kind": "hospital", "lat", "lon"}],                  where many want to go
      "lots": [{"code", "name", "kind": "off_street"|"on_street", "lat", "lon",           WGS 84
                "area"?, "operator"?, "address"?, "shared"?, "etc_lanes"?, "time_limited"?, "height_limit_m"?, "use"?,
                "opening"?: [{"days": [1..7], "from": "08:00", "until": "22:00"}],        local time; absent: always
+               "legal_windows"?: {"windows": [..], ..},      of time-limited roads; parking_core.windows has the form
+               "sharing"?: {"classes": [{"code", "windows": {..}, "quota": n | "named": [space code, ..]}],
+                            "terms"?: {parking_core.sharing.Terms}},                     of lots with "shared"
                "spaces":  [{"code", "kind"?, "level"?, "lat"?, "lon"?, "geometry"?: GeoJSON polygon}],
                "devices": [{"code", "space": code | "spaces": [code, ..], "family"?, "model"?, "firmware"?,
                             "expected_interval_s"?, "clock_earliest_s"?, "clock_latest_s"?, "enabled"?}],
@@ -16,8 +20,9 @@ UTF-8 JSON, one object:
                           "clock_latest_s"?, "enabled"?}]}]}
 
 A lane is a device too (family `lane`): its code is unique among all devices and is a level of its MQTT topics.
-`use` says what a lot is mostly used for; only the simulators read it. Unknown fields are refused, because a field
-that nobody reads is nearly always a misspelt one.
+What `sharing` says becomes a published agreement where the lot has none: the first ordinary spaces for a quota.
+`use` says what a lot is mostly used for; only the simulators read it, and the places. Unknown fields are refused,
+because a field that nobody reads is nearly always a misspelt one.
 """
 
 from __future__ import annotations
@@ -28,8 +33,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from parking_core.errors import InvalidInputError
+from parking_core.sharing import read_terms
+from parking_core.windows import parse_schedule
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FORMAT: Final = "parking-district/1"
 LANE_FAMILY: Final = "lane"  # family of a lane's controller
@@ -68,6 +77,16 @@ class OperatorRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     code: Code
     name: Name
+
+
+class PlaceRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """Somewhere that many people want to go."""
+
+    code: Code
+    name: Name
+    kind: Literal["hospital"]
+    lat: Latitude
+    lon: Longitude
 
 
 class SpaceRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -120,6 +139,22 @@ class LaneRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     enabled: bool = True
 
 
+class SharedClassRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Spaces that an owner shares in the same windows: `quota` of them, or those that he names."""
+
+    code: Annotated[str, Meta(pattern="^[A-Z]{1,2}$")]
+    windows: dict[str, Any]
+    quota: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    named: list[str] = []
+
+
+class SharingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an owner shares, and on which terms (parking_core.sharing.Terms; what is left out is as usual)."""
+
+    classes: Annotated[list[SharedClassRecord], Meta(min_length=1, max_length=100)]
+    terms: dict[str, Any] = {}
+
+
 class LotFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A lot without its bays and devices."""
 
@@ -137,6 +172,8 @@ class LotFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     opening: list[OpeningRecord] | None = None
     height_limit_m: Annotated[float, Meta(gt=0, le=100)] | None = None
     use: Literal["office", "school", "hospital", "residential", "shopping", "on_street"] | None = None
+    legal_windows: dict[str, Any] | None = None
+    sharing: SharingRecord | None = None
 
 
 class LotRecord(LotFacts, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -154,6 +191,7 @@ class District(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Name
     areas: list[AreaRecord] = []
     operators: list[OperatorRecord] = []
+    places: list[PlaceRecord] = []
     lots: list[LotRecord]
 
     def space_count(self) -> int:
@@ -213,6 +251,7 @@ class _RawDistrict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: Name
     areas: list[msgspec.Raw] = []
     operators: list[msgspec.Raw] = []
+    places: list[msgspec.Raw] = []
     lots: list[msgspec.Raw]
 
 
@@ -225,6 +264,7 @@ def _malformed_rows(data: bytes) -> Iterator[RowProblem]:
         return
     yield from _malformed("areas", file.areas, AreaRecord)
     yield from _malformed("operators", file.operators, OperatorRecord)
+    yield from _malformed("places", file.places, PlaceRecord)
     for index, raw in enumerate(file.lots):
         row = f"lots[{index}]"
         try:
@@ -250,6 +290,7 @@ def _contradictions(district: District) -> Iterator[RowProblem]:
     operators = {operator.code for operator in district.operators}
     yield from _repeated("areas", (area.code for area in district.areas))
     yield from _repeated("operators", (operator.code for operator in district.operators))
+    yield from _repeated("places", (place.code for place in district.places))
     yield from _repeated("lots", (lot.code for lot in district.lots))
     yield from _repeated("devices", (device.code for _, device in every_device(district.lots)))
     for index, area in enumerate(district.areas):
@@ -265,6 +306,7 @@ def _contradictions(district: District) -> Iterator[RowProblem]:
             if hours.from_ == hours.until:
                 yield RowProblem(row, f"it opens and closes at {hours.until}; a whole day is 00:00 to 24:00")
         yield from _lot_contradictions(row, lot)
+        yield from _window_contradictions(row, lot)
 
 
 def _lot_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
@@ -288,6 +330,43 @@ def _lot_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
         for needed, way in (("entry", "in"), ("exit", "out")):
             if not ways & {needed, "both"}:
                 yield RowProblem(row, f"none of its lanes leads {way}; a visit needs a way in and a way out")
+
+
+def _window_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
+    """What is wrong with hours at which bays are legal, and with what an owner shares."""
+    if lot.legal_windows is not None:
+        if not lot.time_limited:
+            yield RowProblem(row, "it has legal windows; then `time_limited` is true")
+        yield from _unreadable(f"{row} legal_windows", lot.legal_windows, parse_schedule)
+    if lot.sharing is None:
+        return
+    if not lot.shared:
+        yield RowProblem(row, "it has a sharing agreement; then `shared` is true")
+    yield from _unreadable(f"{row} sharing terms", lot.sharing.terms, read_terms)
+    yield from _repeated(f"{row} sharing", (each.code for each in lot.sharing.classes))
+    ordinary = {space.code for space in lot.spaces if space.kind == "standard"}
+    known, named = {space.code for space in lot.spaces}, [code for each in lot.sharing.classes for code in each.named]
+    yield from _repeated(f"{row} sharing", named)
+    for each in lot.sharing.classes:
+        where = f"{row} sharing class {each.code}"
+        yield from _unreadable(where, each.windows, parse_schedule)
+        if (each.quota is None) == (not each.named):
+            yield RowProblem(where, "it needs either a `quota` or a list `named`")
+        for code in each.named:
+            if code not in known:
+                yield RowProblem(where, f"its space {code!r} is no space of this lot")
+    wanted, left = sum(each.quota or 0 for each in lot.sharing.classes), len(ordinary - set(named))
+    if wanted > left:
+        yield RowProblem(
+            f"{row} sharing", f"its quotas are {wanted} spaces, and {left} ordinary ones are left for them"
+        )
+
+
+def _unreadable(where: str, document: object, read: Callable[[object], object]) -> Iterator[RowProblem]:
+    try:
+        read(document)
+    except InvalidInputError as error:
+        yield RowProblem(where, str(error))
 
 
 def _clock_contradictions(where: str, device: DeviceRecord | LaneRecord) -> Iterator[RowProblem]:

@@ -1,6 +1,7 @@
 """A synthetic district: invented lots on plausible streets of Binhu, Wuxi; the same seed gives the same district.
 
-Nothing here is a record of a real place: the streets' names exist, the polygons, lots, bays and devices do not.
+Nothing here is a record of a real place: the streets' names exist, the polygons, lots, bays and devices do not. One lot
+is that of the district's hospital; about a third of the lots that share spaces stand around it, most of them compounds.
 """
 
 from __future__ import annotations
@@ -8,32 +9,39 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from parking_core.districts import (
-    AreaRecord,
     DeviceRecord,
     District,
     LaneRecord,
     LotRecord,
-    OpeningRecord,
     OperatorRecord,
+    PlaceRecord,
     SpaceRecord,
 )
+from simulators.district_hours import closed_at_night, legal_opening, legal_windows, sharing
+from simulators.district_map import (
+    COS,
+    HOSPITAL,
+    M_A_DEGREE,
+    Point,
+    anywhere,
+    contains,
+    near_hospital,
+    polygon,
+    streets_of,
+)
+
+if TYPE_CHECKING:
+    from parking_core.districts import AreaRecord
 
 Use = Literal["office", "school", "hospital", "residential", "shopping", "on_street"]
-Point = tuple[float, float]  # longitude, latitude: the order of GeoJSON
 
 DEFAULT_LOTS = 500
 SPACES_A_LOT = 42
 SEED = 20_240
 
-_WEST, _EAST, _SOUTH, _NORTH = 120.20, 120.34, 31.48, 31.58
-_M_A_DEGREE = 111_320.0  # metres of one degree of latitude
-_COS = math.cos(math.radians(31.53))
-_STREETS = ("荣巷街道", "河埒街道", "蠡园街道", "蠡湖街道", "雪浪街道", "太湖街道", "华庄街道", "马山街道")
-_COLUMNS, _ROWS = 4, 2
 _ROADS = (
     "梁溪路",
     "蠡溪路",
@@ -73,14 +81,6 @@ _OPERATORS = (
     ("op-commerce", "梁溪商业停车管理公司"),
     ("op-public", "公共机构停车管理中心"),
 )
-# Where many lots stand together: share of all lots, centre, spread in metres. The rest lies anywhere.
-_CENTRES: tuple[tuple[float, Point, float], ...] = (
-    (0.14, (120.270, 31.530), 600.0),
-    (0.10, (120.298, 31.512), 800.0),
-    (0.10, (120.252, 31.556), 700.0),
-    (0.08, (120.318, 31.545), 700.0),
-    (0.08, (120.232, 31.520), 900.0),
-)
 _NAMES: dict[Use, tuple[str, ...]] = {
     "office": ("商务中心地下停车场", "科技园停车场", "写字楼停车库", "软件园停车场"),
     "school": ("小学停车场", "中学停车场", "学院停车场"),
@@ -97,7 +97,6 @@ _MIX: tuple[tuple[Use, float, float], ...] = (  # use, share of the lots, mean s
     ("school", 0.08, 0.6),
     ("hospital", 0.04, 1.9),
 )
-_EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def generate_district(size: DistrictSize | None = None, seed: int = SEED) -> Dis
     if size.lots < 10 or size.total_spaces() < 4 * size.lots:
         raise ValueError("a district has at least 10 lots and four bays a lot")
     rng = random.Random(seed)
-    streets = _streets(rng)
+    streets = streets_of(rng)
     uses = _uses(rng, size.lots)
     capacities = _capacities(rng, uses, size.total_spaces())
     traits = _traits(rng, uses, size)
@@ -136,7 +135,9 @@ def generate_district(size: DistrictSize | None = None, seed: int = SEED) -> Dis
         for index, (use, capacity) in enumerate(zip(uses, capacities, strict=True))
     ]
     operators = [OperatorRecord(code, name) for code, name in _OPERATORS]
-    return District(name="滨湖区", areas=streets, operators=operators, lots=lots)
+    lon, lat = HOSPITAL
+    places = [PlaceRecord("hospital", "滨湖区人民医院", "hospital", lat, lon)]
+    return District(name="滨湖区", areas=streets, operators=operators, places=places, lots=lots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class _Traits:
     etc: bool
     time_limited: bool
     closed_at_night: bool
+    near_hospital: bool
+    is_hospital: bool  # the district's own
     equipment: Literal["sensor", "camera", "concentrator"]
 
 
@@ -154,36 +157,6 @@ class _Plan:
     use: Use
     capacity: int
     traits: _Traits
-
-
-def _streets(rng: random.Random) -> list[AreaRecord]:
-    """The district and its streets: quadrilaterals over a grid whose inner corners are shifted, so no gap, no overlap."""
-    step_x, step_y = (_EAST - _WEST) / _COLUMNS, (_NORTH - _SOUTH) / _ROWS
-
-    def corner(column: int, row: int) -> Point:
-        inner_x, inner_y = 0 < column < _COLUMNS, 0 < row < _ROWS
-        x = _WEST + column * step_x + (shifts[row][column][0] * step_x if inner_x else 0.0)
-        y = _SOUTH + row * step_y + (shifts[row][column][1] * step_y if inner_y else 0.0)
-        return round(x, 6), round(y, 6)
-
-    shifts = [[(rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)) for _ in range(_COLUMNS + 1)] for _ in range(_ROWS + 1)]
-    corners = [[corner(column, row) for column in range(_COLUMNS + 1)] for row in range(_ROWS + 1)]
-    box = [(_WEST, _SOUTH), (_EAST, _SOUTH), (_EAST, _NORTH), (_WEST, _NORTH)]
-    areas = [AreaRecord("binhu", "滨湖区", "district", boundary=_polygon(box))]
-    for number, name in enumerate(_STREETS):
-        row, column = divmod(number, _COLUMNS)
-        ring = [
-            corners[row][column],
-            corners[row][column + 1],
-            corners[row + 1][column + 1],
-            corners[row + 1][column],
-        ]
-        areas.append(AreaRecord(f"binhu-{number + 1:02}", name, "street", parent="binhu", boundary=_polygon(ring)))
-    return areas
-
-
-def _polygon(ring: list[Point]) -> dict[str, Any]:
-    return {"type": "Polygon", "coordinates": [[list(point) for point in [*ring, ring[0]]]]}
 
 
 def _uses(rng: random.Random, lots: int) -> list[Use]:
@@ -216,62 +189,39 @@ def _traits(rng: random.Random, uses: list[Use], size: DistrictSize) -> list[_Tr
     grouped = set(rng.sample(off_street, min(len(off_street), round(size.multi_space_share * size.lots))))
     night = [index for index in off_street if uses[index] in ("office", "school", "shopping") and index not in shared]
     closed = set(rng.sample(night, len(night) // 3))
+    by_wish = sorted(sorted(shared), key=lambda index: rng.random() - (uses[index] == "residential") / 2)
+    near = set(by_wish[: round(len(shared) / 3)])
     return [
         _Traits(
             shared=index in shared,
             etc=index in etc,
             time_limited=index in time_limited,
             closed_at_night=index in closed,
+            near_hospital=index in near,
+            is_hospital=index == uses.index("hospital"),
             equipment="sensor" if index not in grouped else ("camera" if index % 2 else "concentrator"),
         )
         for index in range(len(uses))
     ]
 
 
-def _place(rng: random.Random) -> Point:
-    """Somewhere in the district, oftener near a centre."""
-    draw = rng.random()
-    for share, (lon, lat), spread_m in _CENTRES:
-        draw -= share
-        if draw < 0:
-            place = (
-                lon + rng.gauss(0.0, spread_m) / (_M_A_DEGREE * _COS),
-                lat + rng.gauss(0.0, spread_m) / _M_A_DEGREE,
-            )
-            break
-    else:
-        place = (rng.uniform(_WEST, _EAST), rng.uniform(_SOUTH, _NORTH))
-    margin = 0.002  # bays stay inside the district
-    return (
-        round(min(max(place[0], _WEST + margin), _EAST - margin), 6),
-        round(min(max(place[1], _SOUTH + margin), _NORTH - margin), 6),
-    )
-
-
-def contains(boundary: dict[str, Any], point: Point) -> bool:
-    """Whether a GeoJSON polygon of one ring holds a point (even-odd rule; a point on an edge belongs to one side)."""
-    ring = boundary["coordinates"][0]
-    lon, lat = point
-    inside = False
-    for (x1, y1), (x2, y2) in pairwise(ring):
-        if (y1 > lat) != (y2 > lat) and lon < x1 + (lat - y1) / (y2 - y1) * (x2 - x1):
-            inside = not inside
-    return inside
-
-
 def _lot(rng: random.Random, plan: _Plan, areas: list[AreaRecord]) -> LotRecord:
-    lon, lat = _place(rng)
+    traits, on_street = plan.traits, plan.use == "on_street"
+    lon, lat = _site(rng, traits)
     area = next((area for area in areas[1:] if contains(area.boundary or {}, (lon, lat))), areas[1])
     road, number = rng.choice(_ROADS), plan.index + 1
-    traits, on_street = plan.traits, plan.use == "on_street"
     code = f"BH{number:04}"
     spaces = _spaces(rng, plan, (lon, lat))
     underground = any(space.level for space in spaces)
-    pairs = rng.choice((1, 2)) if traits.etc else 0
-    lanes = _lanes(code, pairs)
+    etc_lanes = _lanes(code, rng.choice((1, 2)) if traits.etc else 0)
+    opening = None
+    if traits.time_limited:
+        opening = legal_opening(number)
+    elif traits.closed_at_night:
+        opening = closed_at_night(rng)
     return LotRecord(
         code=code,
-        name=f"{road}{number}号{rng.choice(_NAMES[plan.use])}",
+        name=f"{road}{number}号{_NAMES['hospital'][0] if traits.is_hospital else rng.choice(_NAMES[plan.use])}",
         kind="on_street" if on_street else "off_street",
         lat=lat,
         lon=lon,
@@ -279,30 +229,23 @@ def _lot(rng: random.Random, plan: _Plan, areas: list[AreaRecord]) -> LotRecord:
         operator=_OPERATORS[0][0] if on_street else rng.choice(_OPERATORS)[0],
         address=f"无锡市滨湖区{area.name}{road}{number}号",
         shared=traits.shared,
-        etc_lanes=len(lanes),
+        etc_lanes=len(etc_lanes),
         time_limited=traits.time_limited,
-        opening=_opening(rng, plan),
+        opening=opening,
         height_limit_m=rng.choice((2.0, 2.2)) if underground else None,
         use=plan.use,
+        legal_windows=legal_windows(number) if traits.time_limited else None,
+        sharing=sharing(rng, plan.use, spaces) if traits.shared else None,
         spaces=spaces,
         devices=_devices(rng, code, traits, spaces),
-        lanes=lanes,
+        lanes=[*etc_lanes, _barrier(code)] if traits.shared else etc_lanes,
     )
 
 
-def _opening(rng: random.Random, plan: _Plan) -> list[OpeningRecord] | None:
-    if plan.traits.time_limited:  # legal between the evening and the morning peak, all day at weekends
-        morning, evening = rng.choice((("07:00", "19:00"), ("07:30", "18:00"), ("08:00", "17:30")))
-        working_days = [1, 2, 3, 4, 5]
-        return [
-            OpeningRecord(working_days, "00:00", morning),
-            OpeningRecord(working_days, evening, "24:00"),
-            OpeningRecord([6, 7], "00:00", "24:00"),
-        ]
-    if plan.traits.closed_at_night:
-        opens, closes = rng.choice((("06:00", "22:00"), ("07:00", "22:30"), ("06:30", "23:00")))
-        return [OpeningRecord(_EVERY_DAY, opens, closes)]
-    return None
+def _site(rng: random.Random, traits: _Traits) -> Point:
+    if traits.is_hospital:
+        return HOSPITAL
+    return near_hospital(rng) if traits.near_hospital else anywhere(rng)
 
 
 def _spaces(rng: random.Random, plan: _Plan, centre: Point) -> list[SpaceRecord]:
@@ -315,8 +258,8 @@ def _spaces(rng: random.Random, plan: _Plan, centre: Point) -> list[SpaceRecord]
     for index in range(plan.capacity):
         level = f"B{index // 120 + 1}" if underground else ""
         row, column = divmod(index % 120 if underground else index, a_row)
-        lon = centre[0] + (column - a_row / 2) * across / (_M_A_DEGREE * _COS)
-        lat = centre[1] + row * along / _M_A_DEGREE
+        lon = centre[0] + (column - a_row / 2) * across / (M_A_DEGREE * COS)
+        lat = centre[1] + row * along / M_A_DEGREE
         spaces.append(
             SpaceRecord(
                 code=f"{level}-{index % 120 + 1:03}" if underground else f"{index + 1:03}",
@@ -340,10 +283,10 @@ def _kind(index: int, *, on_street: bool) -> Literal["standard", "accessible", "
 
 def _bay_outline(lon: float, lat: float, *, on_street: bool) -> dict[str, Any]:
     width, depth = (5.6, 2.2) if on_street else (2.4, 5.2)  # metres
-    half_x, half_y = width / 2 / (_M_A_DEGREE * _COS), depth / 2 / _M_A_DEGREE
+    half_x, half_y = width / 2 / (M_A_DEGREE * COS), depth / 2 / M_A_DEGREE
     west, east = round(lon - half_x, 7), round(lon + half_x, 7)
     south, north = round(lat - half_y, 7), round(lat + half_y, 7)
-    return _polygon([(west, south), (east, south), (east, north), (west, north)])
+    return polygon([(west, south), (east, south), (east, north), (west, north)])
 
 
 def _lanes(lot: str, pairs: int) -> list[LaneRecord]:
@@ -354,6 +297,11 @@ def _lanes(lot: str, pairs: int) -> list[LaneRecord]:
         for letter, direction in ways
         for number in range(1, pairs + 1)
     ]
+
+
+def _barrier(lot: str) -> LaneRecord:
+    """The way in and out of a lot that shares spaces: camera and barrier, no antenna that a clearing centre knows."""
+    return LaneRecord(f"{lot}-B1", direction="both", active=False, model="BH-GATE1", firmware="1.0.0")
 
 
 def _devices(rng: random.Random, lot: str, traits: _Traits, spaces: list[SpaceRecord]) -> list[DeviceRecord]:

@@ -65,25 +65,27 @@ _OPERATORS = _Bulk(
 _LOTS = _Bulk(
     "lots",
     "position int, code text, name text, kind text, area text, operator text, lat float8, lon float8, address text,"
-    " shared bool, etc_lanes int, time_limited bool, opening jsonb, height_limit_m real",
+    " shared bool, etc_lanes int, time_limited bool, opening jsonb, height_limit_m real,"
+    " legal_windows jsonb",
     """
     INSERT INTO lots AS known (code, name, kind, area_id, operator_id, lat, lon, address,
-                               shared, etc_lanes, time_limited, opening, height_limit_m)
+                               shared, etc_lanes, time_limited, opening, height_limit_m, legal_windows)
     SELECT staged.code, staged.name, staged.kind, areas.id, operators.id, lat, lon, address,
-           shared, etc_lanes, time_limited, opening, height_limit_m
+           shared, etc_lanes, time_limited, opening, height_limit_m, legal_windows
     FROM staged LEFT JOIN areas ON areas.code = staged.area LEFT JOIN operators ON operators.code = staged.operator
     ORDER BY position
     ON CONFLICT (code) DO UPDATE SET
         name = excluded.name, kind = excluded.kind, area_id = excluded.area_id, operator_id = excluded.operator_id,
         lat = excluded.lat, lon = excluded.lon, address = excluded.address, shared = excluded.shared,
         etc_lanes = excluded.etc_lanes, time_limited = excluded.time_limited, opening = excluded.opening,
-        height_limit_m = excluded.height_limit_m
+        height_limit_m = excluded.height_limit_m, legal_windows = excluded.legal_windows
     WHERE (known.name, known.kind, known.area_id, known.operator_id, known.lat, known.lon, known.address, known.shared,
-           known.etc_lanes, known.time_limited, known.opening, known.height_limit_m)
+           known.etc_lanes, known.time_limited, known.opening, known.height_limit_m,
+           known.legal_windows)
         IS DISTINCT FROM
           (excluded.name, excluded.kind, excluded.area_id, excluded.operator_id, excluded.lat, excluded.lon,
            excluded.address, excluded.shared, excluded.etc_lanes, excluded.time_limited, excluded.opening,
-           excluded.height_limit_m)
+           excluded.height_limit_m, excluded.legal_windows)
     """,
 )
 _SPACES = _Bulk(
@@ -266,7 +268,7 @@ def _lot_row(position: int, lot: LotRecord) -> Row:
     opening = None if lot.opening is None else _jsonb(lot.opening)
     return (
         *(position, lot.code, lot.name, lot.kind, lot.area, lot.operator, lot.lat, lot.lon, lot.address),
-        *(lot.shared, lot.etc_lanes, lot.time_limited, opening, lot.height_limit_m),
+        *(lot.shared, lot.etc_lanes, lot.time_limited, opening, lot.height_limit_m, _jsonb(lot.legal_windows)),
     )
 
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parking_core.calendar import parse_opening
+from parking_core.calendar import is_open, parse_opening
 from parking_core.districts import District, RowProblem, encode_district, parse_district
-from simulators.district import DistrictSize, contains, generate_district
+from parking_core.places import distance_m
+from parking_core.sharing import read_terms
+from parking_core.windows import GRID_MINUTES, MOST_CLASSES, may_stand, parse_schedule
+from parking_core.work_calendar import WorkCalendar
+from simulators.district import DistrictSize, generate_district
+from simulators.district_map import contains
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +75,75 @@ def test_every_bay_is_watched_by_exactly_one_device(district: District) -> None:
     assert many_bays > 50
 
 
-def test_every_etc_lot_has_lanes_in_and_out_and_no_other_lot_has_any(district: District) -> None:
+def test_every_etc_lot_has_lanes_in_and_out_every_shared_lot_a_barrier_and_no_other_lot_any(district: District) -> None:
     for lot in district.lots:
-        ways = Counter(lane.direction for lane in lot.lanes)
+        etc = [lane for lane in lot.lanes if lane.active]
+        ways = Counter(lane.direction for lane in etc)
         assert ways["entry"] == ways["exit"] == lot.etc_lanes // 2
         assert all(lane.code.startswith(f"{lot.code}-") for lane in lot.lanes)
-        assert {"entry": "E", "exit": "X"}.items() >= {(lane.direction, lane.code[7]) for lane in lot.lanes}
+        assert {"entry": "E", "exit": "X"}.items() >= {(lane.direction, lane.code[7]) for lane in etc}
+        barriers = [(lane.code, lane.direction) for lane in lot.lanes if not lane.active]
+        assert barriers == ([(f"{lot.code}-B1", "both")] if lot.shared else [])
     lanes = [lane.code for lot in district.lots for lane in lot.lanes]
-    assert len(lanes) == len(set(lanes)) == district.lane_count() >= 14
+    assert len(lanes) == len(set(lanes)) == district.lane_count() >= 14 + 43
+
+
+def test_shared_lots_share_by_windows_on_a_grid_in_at_most_six_classes(district: District) -> None:
+    for lot in district.lots:
+        assert (lot.sharing is not None) == lot.shared
+        if lot.sharing is None:
+            continue
+        schedules = [parse_schedule(each.windows) for each in lot.sharing.classes]
+        assert 1 <= len(schedules) <= MOST_CLASSES
+        assert len(set(schedules)) == len(schedules), "classes differ by their windows"
+        assert all(
+            minute % GRID_MINUTES == 0
+            for schedule in schedules
+            for window in schedule.windows
+            for minute in (window.hours.from_minute, window.hours.until_minute)
+        )
+        assert [each.code for each in lot.sharing.classes] == list("ABCDEF"[: len(schedules)])
+        given = sum(each.quota or 0 for each in lot.sharing.classes)
+        ordinary = sum(space.kind == "standard" for space in lot.spaces)
+        assert 0 < given <= max(1, round(0.6 * ordinary))
+        terms = read_terms(lot.sharing.terms)
+        assert (terms.permit_fen_per_month is None) == (lot.use == "residential")
+    used = Counter(lot.use for lot in district.lots if lot.shared)
+    assert set(used) == {"office", "school", "residential"}
+    assert max(len(lot.sharing.classes) for lot in district.lots if lot.sharing) > 2
+
+
+def test_a_third_of_the_shared_lots_stand_around_the_hospital(district: District) -> None:
+    (place,) = district.places
+    assert (place.kind, place.code) == ("hospital", "hospital")
+    metres = {lot.code: distance_m(place.lat, place.lon, lot.lat, lot.lon) for lot in district.lots}
+    (own,) = [lot for lot in district.lots if metres[lot.code] == 0]
+    assert own.use == "hospital"
+    near = [lot for lot in district.lots if lot.shared and metres[lot.code] <= 800]
+    assert 12 <= len(near) <= 18
+    assert sum(lot.use == "residential" for lot in near) > len(near) / 2
+
+
+def test_time_limited_roads_are_legal_at_night_and_on_days_off(district: District) -> None:
+    zone, calendar = ZoneInfo("Asia/Shanghai"), WorkCalendar()
+    kinds = set()
+    for lot in district.lots:
+        assert (lot.legal_windows is not None) == lot.time_limited
+        if lot.legal_windows is None:
+            continue
+        schedule = parse_schedule(lot.legal_windows)
+        kinds.add(schedule)
+        for day, hour, legal in (
+            (23, 3, True),
+            (23, 12, False),
+            (23, 22, True),
+            (28, 12, True),
+        ):  # a Monday, a Saturday
+            at = datetime(2026, 11, day, hour, tzinfo=zone)
+            assert may_stand(schedule, calendar, zone, at, at + timedelta(hours=1)).allowed == legal
+            # In a plain week the live figures' opening hours say the same.
+            assert is_open(parse_opening(msgspec.to_builtins(lot.opening)), at, zone) == legal
+    assert len(kinds) > 2
 
 
 def test_streets_divide_the_district_without_gap_or_overlap(district: District) -> None:
@@ -106,6 +175,15 @@ def test_opening_hours_are_what_the_calendar_reads(district: District) -> None:
     assert len(limited) > 11  # some lots close at night, beside the time-limited roads
     for lot in json.loads(encode_district(district))["lots"]:
         assert parse_opening(lot.get("opening")) is not None or "opening" not in lot
+
+
+WINDOWS = {"windows": [{"days": ["workday"], "from": "18:00", "until": "08:00"}]}
+A: dict[str, Any] = {"code": "A", "windows": WINDOWS, "quota": 1}
+
+
+def shared(*classes: dict[str, Any], terms: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A lot that shares these classes."""
+    return {"shared": True, "sharing": {"classes": list(classes), "terms": terms or {}}}
 
 
 def _file(**changes: Any) -> dict[str, Any]:
@@ -167,6 +245,26 @@ def test_a_small_file_is_read() -> None:
             "clock_earliest_s",
         ),
         ({"devices": [{"code": "D1", "space": "1", "family": "lane"}]}, "lots[0] L1 devices[0] D1", "list `lanes`"),
+        ({"legal_windows": WINDOWS}, "lots[0] L1", "`time_limited` is true"),
+        ({"legal_windows": {"windows": 1}, "time_limited": True}, "lots[0] L1 legal_windows", "list of at most"),
+        ({"legal_windows": [], "time_limited": True}, "lots[0]", "legal_windows"),
+        ({"sharing": {"classes": [A]}}, "lots[0] L1", "`shared` is true"),
+        (shared({**A, "windows": {}}), "lots[0] L1 sharing class A", "windows: missing"),
+        (shared({**A, "quota": 3}), "lots[0] L1 sharing", "3 spaces, and 2 ordinary ones"),
+        (
+            shared({**A, "quota": 2}, {**A, "code": "B", "quota": None, "named": ["1"]}),
+            "lots[0] L1 sharing",
+            "1 ordinary",
+        ),
+        (shared({**A, "quota": None}), "lots[0] L1 sharing class A", "either a `quota`"),
+        (shared({**A, "named": ["1"]}), "lots[0] L1 sharing class A", "either a `quota`"),
+        (shared({**A, "quota": None, "named": ["7"]}), "lots[0] L1 sharing class A", "'7' is no space of this lot"),
+        (shared({**A, "quota": None, "named": ["1", "1"]}), "lots[0] L1 sharing", "2 times"),
+        (shared(A, A), "lots[0] L1 sharing", "2 times"),
+        (shared({**A, "code": "a"}), "lots[0]", "code"),
+        (shared(), "lots[0]", "classes"),
+        (shared(A, terms={"price": 3}), "lots[0] L1 sharing terms", "no field 'price'"),
+        (shared(A, terms={"notice_h": 9999}), "lots[0] L1 sharing terms", "notice_h"),
         ({"opening": [{"days": [8], "from": "08:00", "until": "22:00"}]}, "lots[0]", "opening"),
         ({"opening": [{"days": [1], "from": "08:00", "until": "08:00"}]}, "lots[0] L1", "00:00 to 24:00"),
     ],
