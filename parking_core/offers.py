@@ -62,6 +62,12 @@ class Candidates:
     near: int
     refusal: Refusal | None
 
+    def nearest(self) -> Candidates:
+        """Those within the walk alone."""
+        upto = slice(self.near)
+        arrays = (self.row[upto], self.walk_m[upto], self.value[upto], self.buffer_min[upto])
+        return Candidates(*arrays, self.near, self.refusal)
+
 
 class Offer:
     """Classes of the shared lots in force, with the policy that they are promised by.

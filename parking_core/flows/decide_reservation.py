@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from parking_core.allocation.choice import FULL, SHIFTS, best_column, moved_columns
 from parking_core.offers import kept_until
 from parking_core.reservations import Refusal
-from parking_core.slots import SLOT_MIN, begins_of, day_of, minute_of, slots_of
+from parking_core.slots import SLOT_MIN, SLOTS, begins_of, day_of, minute_of, slots_of
 from parking_core.store import capacity, demand
 from parking_core.store.capacity import Wanted
 
@@ -67,13 +67,22 @@ class Reach:
     wanted: Wanted
 
 
-def reach_of(offer: Offer, ask: Ask, not_in: frozenset[int] = frozenset()) -> Reach:
-    """What is in reach of a request, alternatives included; without the classes that are named."""
-    candidates = offer.near(ask, not_in=not_in)
-    first_day = day_of(ask.arrive_at - _REACH)
+def reach_of(offer: Offer, ask: Ask, not_in: frozenset[int] = frozenset(), *, alternatives: bool = False) -> Reach:
+    """What is within the walk of a request, or what alternatives are looked for in; without the classes that are named."""
+    found = offer.near(ask, not_in=not_in)
+    candidates, margin = (found, _REACH) if alternatives else (found.nearest(), timedelta())
     longest = int(candidates.buffer_min.max(initial=0))
-    days = (day_of(kept_until(ask, longest) + _REACH) - first_day).days + 1
-    return Reach(candidates, Wanted([offer.classes[row].id for row in candidates.row.tolist()], first_day, days))
+    begins, ends = ask.arrive_at - margin, kept_until(ask, longest) + margin
+    parts = list(slots_of(begins, ends))
+    first_day = parts[0].day
+    days = (parts[-1].day - first_day).days + 1
+    part = (parts[0].first, (days - 1) * SLOTS + parts[-1].until)
+    classes = [offer.classes[row].id for row in candidates.row.tolist()]
+    return Reach(candidates, Wanted(classes, first_day, days, part))
+
+
+def _left(connection: Connection[Any], wanted: Wanted, *, lock: bool) -> Capacity:
+    return capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, part=wanted.part, lock=lock)
 
 
 def decide(
@@ -92,46 +101,49 @@ def decide(
     for promises that were made already. With `lock` nobody can take what was read until the caller's transaction ends.
     """
     reach = reach_of(offer, ask, not_in)
-    wanted = reach.wanted
-    left = capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, lock=lock)
+    left = _left(connection, reach.wanted, lock=lock)
     bonus = demand.bonus(connection, day_of(ask.arrive_at), ask.group) if priced else 0.0
-    return decided(connection, offer, ask, reach, Look(left, now, bonus, priced))
+    return decided(connection, offer, ask, reach, Look(left, now, bonus, priced, not_in))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What is left at a moment, what a floor of acceptance adds for the group, and whether prices count."""
+    """What is left at a moment, what a floor adds for the group, whether prices count, and what is out of the question."""
 
     left: Capacity
     at: datetime
     bonus_fen: float = 0.0
     priced: bool = True
+    not_in: frozenset[int] = frozenset()
 
 
 def decided(connection: Connection[Any], offer: Offer, ask: Ask, reach: Reach, look: Look) -> Chosen | Refused:
-    """Decides by what was read; a refusal asks the database why."""
+    """Decides by what was read; a refusal asks the database why, and what would be granted instead."""
     candidates = reach.candidates
-    if not len(candidates.row):
-        return Refused(candidates.refusal or Refusal.NO_LOT_NEARBY)
-    desk = _desk(offer, ask, candidates, look)
-    near, priced = candidates.near, look.priced
-    mine = (desk.columns[0][:near], desk.columns[1][:near], desk.columns[2][:near])
-    state = desk.state if priced else (desk.state[0], np.zeros_like(desk.state[1]), *desk.state[2:])
-    column = best_column(state, mine, desk.arrive, desk.extra, not priced)
-    if column >= 0:
-        row = int(candidates.row[column])
-        lot = offer.classes[row].lot
-        return Chosen(
-            class_id=offer.classes[row].id,
-            walk_m=int(candidates.walk_m[column]),
-            buffer_min=int(candidates.buffer_min[column]),
-            value_fen=int(candidates.value[column]),
-            price_fen=lot.terms.price_fen(ask.minutes),
-        )
-    reason = candidates.refusal or Refusal.KEPT_FOR_OTHERS
-    if column == FULL and candidates.refusal is None:
-        reason = _full_or_closed(connection, offer, ask, candidates)
-    return Refused(reason, _alternatives(desk, offer, ask, candidates))
+    reason = candidates.refusal
+    if reason is None:
+        desk = _desk(offer, ask, candidates, look)
+        state = desk.state if look.priced else (desk.state[0], np.zeros_like(desk.state[1]), *desk.state[2:])
+        column = best_column(state, desk.columns, desk.arrive, desk.extra, not look.priced)
+        if column >= 0:
+            return _chosen(offer, ask, candidates, column)
+        reason = _full_or_closed(connection, offer, ask, candidates) if column == FULL else Refusal.KEPT_FOR_OTHERS
+    if not look.priced:  # nobody is asked what he would rather have
+        return Refused(reason)
+    wide = reach_of(offer, ask, look.not_in, alternatives=True)
+    there = replace(look, left=_left(connection, wide.wanted, lock=False))
+    return Refused(reason, _alternatives(_desk(offer, ask, wide.candidates, there), offer, ask, wide.candidates))
+
+
+def _chosen(offer: Offer, ask: Ask, candidates: Candidates, column: int) -> Chosen:
+    one = offer.classes[int(candidates.row[column])]
+    return Chosen(
+        class_id=one.id,
+        walk_m=int(candidates.walk_m[column]),
+        buffer_min=int(candidates.buffer_min[column]),
+        value_fen=int(candidates.value[column]),
+        price_fen=one.lot.terms.price_fen(ask.minutes),
+    )
 
 
 def _desk(offer: Offer, ask: Ask, candidates: Candidates, look: Look) -> _Desk:
@@ -157,9 +169,7 @@ def _desk(offer: Offer, ask: Ask, candidates: Candidates, look: Look) -> _Desk:
 
 def _full_or_closed(connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates) -> Refusal:
     """Whether any class in reach is open for all of the stay."""
-    for row, buffer_min in zip(
-        candidates.row[: candidates.near].tolist(), candidates.buffer_min[: candidates.near].tolist(), strict=True
-    ):
+    for row, buffer_min in zip(candidates.row.tolist(), candidates.buffer_min.tolist(), strict=True):
         parts = list(slots_of(ask.arrive_at, kept_until(ask, buffer_min)))
         if capacity.is_offered(connection, offer.classes[row].id, parts):
             return Refusal.FULL

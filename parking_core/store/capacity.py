@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
     from parking_core.slots import DaySlots
 
-# Arrays come as the database sends them: 20 bytes of head, then each element behind its length.
+# Arrays come as the database sends them: 20 bytes of head, then each element behind its length. Of each day only the
+# slots from `first` until `until`, counted from the first day, are sent: 0.3 us a slot is most of what a look costs.
 _READ = """
-SELECT d.class_id, d.day, array_send(d.free), array_send(p.price)
+SELECT d.class_id, d.day,
+       array_send(d.free[greatest(%(first)s - n * 288, 0) + 1:least(%(until)s - n * 288, 288)]),
+       array_send(p.price[greatest(%(first)s - n * 288, 0) + 1:least(%(until)s - n * 288, 288)])
 FROM capacity_days d LEFT JOIN capacity_prices p USING (class_id, day)
-WHERE d.class_id = ANY(%s) AND d.day >= %s AND d.day < %s
+CROSS JOIN LATERAL (SELECT d.day - %(day)s::date) AS place (n)
+WHERE d.class_id = ANY(%(classes)s) AND d.day >= %(day)s AND d.day < %(end)s
 """
 _READ_LOCKED = f"{_READ} ORDER BY d.class_id, d.day FOR UPDATE OF d"
 _HEAD: Final = 20
@@ -105,30 +109,47 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Capacity that somebody wants to look at: of classes, in `days` days."""
+    """Capacity that somebody wants to look at: of classes, in `days` days, and of these the slots [first, until)."""
 
     classes: Sequence[int]
     first_day: date
     days: int
+    part: tuple[int, int]
 
 
 def read(
-    connection: Connection[Any], classes: Sequence[int], first_day: date, days: int, *, lock: bool = False
+    connection: Connection[Any],
+    classes: Sequence[int],
+    first_day: date,
+    days: int,
+    *,
+    part: tuple[int, int] | None = None,
+    lock: bool = False,
 ) -> Capacity:
     """What is left of classes in `days` days; a class or day without a row offers nothing.
 
-    With `lock` it stays so until the caller's transaction ends.
+    Of these days only the slots [first, until) of `part` are looked at, and 0 everywhere else. With `lock` it stays so
+    until the caller's transaction ends.
     """
     free = np.zeros((len(classes), days * SLOTS), np.int32)
     price = np.zeros((len(classes), days * SLOTS))
     place = {class_id: row for row, class_id in enumerate(classes)}
+    first, until = part or (0, days * SLOTS)
+    values = {
+        "classes": list(classes),
+        "day": first_day,
+        "end": first_day + timedelta(days=days),
+        "first": first,
+        "until": until,
+    }
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_READ_LOCKED if lock else _READ, (list(classes), first_day, first_day + timedelta(days=days)))
+        cursor.execute(_READ_LOCKED if lock else _READ, values)
         for class_id, day, left, cost in cursor:
             row, begin = place[class_id], (day - first_day).days * SLOTS
-            free[row, begin : begin + SLOTS] = np.frombuffer(left, _FREE, SLOTS, _HEAD)["slot"]
+            there = slice(max(first, begin), min(until, begin + SLOTS))
+            free[row, there] = np.frombuffer(left, _FREE, offset=_HEAD)["slot"]
             if cost is not None:
-                price[row, begin : begin + SLOTS] = np.frombuffer(cost, _PRICE, SLOTS, _HEAD)["slot"] / _PRICE_UNIT
+                price[row, there] = np.frombuffer(cost, _PRICE, offset=_HEAD)["slot"] / _PRICE_UNIT
     return Capacity(tuple(classes), first_day, free, price)
 
 

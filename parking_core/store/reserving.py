@@ -80,6 +80,6 @@ def look(
         version=version,
         known=None if known[0] is None else reservation_of(known),
         person=PersonNow(active, no_shows, overlaps=overlaps),
-        capacity=capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, lock=lock),
+        capacity=capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, part=wanted.part, lock=lock),
         bonus_fen=bonus or 0.0,
     )
