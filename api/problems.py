@@ -11,6 +11,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.bodies import InvalidBodyError, UnsupportedBodyError
 from api.query import InvalidQueryError
 from api.rates import TooManyRequestsError
 from parking_core.errors import (
@@ -34,6 +35,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 STATUS_OF: dict[type[ParkingError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
+    UnsupportedBodyError: 415,
     ConflictError: 409,
     UnauthorizedError: 401,
     ForbiddenError: 403,
@@ -68,7 +70,7 @@ def problem(
     missing: list[str] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """An error as the client sees it; `errors` lists parameters, `missing` what a process waits for."""
+    """An error as the client sees it; `errors` lists parameters or fields, `missing` what a process waits for."""
     document = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -95,6 +97,8 @@ async def of_platform(_: Request, error: Exception) -> Response:
     errors = None
     if isinstance(error, InvalidQueryError):
         errors = [{"parameter": bad.parameter, "detail": bad.detail} for bad in error.problems]
+    elif isinstance(error, InvalidBodyError):
+        errors = [{"field": bad.field, "detail": bad.detail} for bad in error.problems]
     return problem(status, str(error), code=error.code, errors=errors, headers=_headers_of(error))
 
 

@@ -27,12 +27,15 @@ class Shortcut:
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
         self._routes = {
-            route.path: route for route in routes if isinstance(route, DirectRoute) and "{" not in route.path
+            (method, route.path): route
+            for route in routes
+            if isinstance(route, DirectRoute) and "{" not in route.path
+            for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, send)
             return
@@ -49,7 +52,7 @@ class DirectRoute(APIRoute):
     """FastAPI's route in the document and in matching; the function is called with the request and the path's names.
 
     What FastAPI does in between (dependencies, parameters, exit stacks) cost 70 microseconds a request, as much as
-    the whole answer, and had nothing to do: parameters are read by `parse_query`, bodies are not taken.
+    the whole answer, and had nothing to do: parameters are read by `parse_query`, bodies by `read_body`.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # FastAPI's own long signature

@@ -22,6 +22,7 @@ from onebox.commands import (
     replay,
     seed,
     tariff,
+    users,
 )
 from parking_core.errors import ParkingError
 
@@ -41,6 +42,7 @@ _MODULES = (
     money,  # money show, refund, write-off, release, reject, bad-debt, trial-balance
     arrears,
     allocate,
+    users,  # users add, add-drivers, list, disable, token, plates
 )
 
 
