@@ -266,7 +266,8 @@ def solve_prices(
     cold = warm is None
     count = steps if steps is not None else (_COLD_STEPS if cold else _warm_steps(forecast, now))
     hottest = _HOT if cold else _COOL
-    temperatures = np.geomspace(hottest * forecast.mean_best, _COOL * forecast.mean_best, count)
+    mean = forecast.mean_best  # 0: no past day asked for anything, and nothing costs anything
+    temperatures = np.geomspace(hottest * mean, _COOL * mean, count) if mean > 0 else np.zeros(0)
     shape = (forecast.days, *room.shape)
     by_day = np.zeros(shape) if warm is None else warm.by_day.copy()
     values = [day.value + extra[day.member_of_column] for day in forecast.ready]
