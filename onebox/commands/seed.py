@@ -40,7 +40,8 @@ def seed(
     whole, with a report of every bad row. The format is described in parking_core/districts.py.
 
     Lots that never had a tariff get one that comes with the platform: Wuxi's published prices on the street and at
-    hospitals, example prices elsewhere. `parking tariff publish` replaces it; what a lot has already stays.
+    hospitals, example prices elsewhere. `parking tariff publish` replaces it; what a lot has already stays. So does the
+    sharing agreement of a lot; where there is none, the one of the file is published.
 
     Examples:
         parking seed
@@ -80,7 +81,8 @@ def read_district(file: Path) -> District:
 
 def load(database_url: str, district: District) -> dict[str, int]:
     """Seed with a progress bar on stderr; counts of new or changed rows, a table each."""
-    from parking_core.flows.seed_district import seed_district  # other commands start faster
+    from parking_core.flows.seed_agreements import seed_agreements  # other commands start faster
+    from parking_core.flows.seed_district import seed_district  # same
     from parking_core.flows.seed_tariffs import seed_tariffs  # same
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
@@ -96,4 +98,5 @@ def load(database_url: str, district: District) -> dict[str, int]:
         bar.update(task, description="binding tariffs")
         with connection.database(database_url) as db:
             changed["tariffs of lots"] = seed_tariffs(db, district, datetime.now(UTC))
+            changed["sharing agreements"] = seed_agreements(db, district, datetime.now(UTC))
         return changed

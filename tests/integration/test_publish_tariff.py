@@ -165,8 +165,13 @@ def test_a_fresh_district_has_a_tariff_for_every_lot_and_keeps_what_it_has(db: p
 def test_each_process_may_read_what_it_prices_by(db: psycopg.Connection[Any], role: str, tables: str) -> None:
     for table in tables.split():
         assert db.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", (role, table)).fetchone() == (True,), table
-    for table in ("tariffs", "lot_tariffs", "permits"):
+    for table in ("tariffs", "lot_tariffs"):
         assert db.execute("SELECT has_table_privilege(%s, %s, 'INSERT')", (role, table)).fetchone() == (False,), table
+    # Promises of shared spaces are granted and ended as permits; what a permit says is never changed.
+    changes = (
+        "SELECT has_table_privilege(%s, 'permits', 'DELETE'), has_column_privilege(%s, 'permits', 'windows', 'UPDATE')"
+    )
+    assert db.execute(changes, (role, role)).fetchone() == (False, False)
 
 
 def test_a_lane_that_was_away_for_too_long_is_told_again_when_it_is_back(db: psycopg.Connection[Any]) -> None:

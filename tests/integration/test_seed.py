@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,13 @@ from parking_core.districts import (
 )
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
 from parking_core.flows.seed_district import known_watchers, register_recorded_lot, seed_district
+from parking_core.store.lots import load_registry
 from simulators.district import DistrictSize, generate_district
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from parking_core.places import Registry
 
 pytestmark = pytest.mark.services
 
@@ -33,6 +38,14 @@ pytestmark = pytest.mark.services
 def _rows(database_url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(database_url) as connection:
         return connection.execute(query.encode()).fetchall()
+
+
+def _registry(database_url: str) -> Registry:
+    async def load() -> Registry:
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            return await load_registry(connection)
+
+    return asyncio.run(load())
 
 
 def _small(**changes: Any) -> District:
@@ -75,17 +88,35 @@ def test_what_a_file_holds_reaches_the_columns(database_url: str) -> None:
     stored = _rows(
         database_url,
         """SELECT lots.code, lots.name, lots.kind, lots.lat, lots.lon, address, shared, etc_lanes, time_limited, opening,
-           areas.code, operators.code, (SELECT count(*) FROM spaces WHERE lot_id = lots.id)
+           legal_windows, areas.code, operators.code, (SELECT count(*) FROM spaces WHERE lot_id = lots.id)
            FROM lots JOIN areas ON areas.id = area_id JOIN operators ON operators.id = operator_id ORDER BY lots.code""",
     )
     expected = [
         (
             *(lot.code, lot.name, lot.kind, lot.lat, lot.lon, lot.address, lot.shared, lot.etc_lanes, lot.time_limited),
-            *(msgspec.to_builtins(lot.opening), lot.area, lot.operator, len(lot.spaces)),
+            *(msgspec.to_builtins(lot.opening), lot.legal_windows, lot.area, lot.operator, len(lot.spaces)),
         )
         for lot in district.lots
     ]
     assert stored == expected
+    assert any(row[10] for row in stored), "one of twelve lots is a time-limited road"
+
+
+def test_legal_windows_reach_the_registry_and_are_corrected_and_taken_away(database_url: str) -> None:
+    nights = {"windows": [{"days": ["workday"], "from": "20:00", "until": "07:00"}]}
+    seed_district(database_url, _small(time_limited=True, legal_windows=nights))
+    (lot,) = _registry(database_url).lots
+    assert json.loads(lot.legal_windows or "") == nights
+    nights["windows"][0]["until"] = "08:00"
+    assert seed_district(database_url, _small(time_limited=True, legal_windows=nights))["lots"] == 1
+    (lot,) = _registry(database_url).lots
+    assert json.loads(lot.legal_windows or "") == nights
+    seed_district(database_url, _small(time_limited=True))
+    assert _registry(database_url).lots[0].legal_windows is None
+    with psycopg.connect(database_url) as connection:
+        connection.execute("""UPDATE lots SET legal_windows = '{"windows": "always"}'""")
+    with pytest.raises(InvalidInputError, match="Lot 'L1': The schedule has 1 problem"):
+        _registry(database_url)
 
 
 def test_a_second_file_corrects_and_adds(database_url: str) -> None:
