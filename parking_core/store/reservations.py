@@ -28,11 +28,11 @@ VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)
     %(depart_at)s, %(until_at)s, %(lot_id)s, %(class_id)s, %(state)s, %(price_fen)s, %(value_fen)s, %(hold_key)s, %(now)s,
     %(granted_at)s, %(ended_at)s)
 RETURNING {COLUMNS}
-"""  # noqa: S608  # same
+"""  # noqa: S608  # the columns are a constant
 
 _OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  # the columns are the constant above
-OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # same
-_LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # same
+OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # the columns are a constant
+_LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = %s FOR UPDATE"  # noqa: S608  # the columns are a constant
 
 _CODE = "SELECT code FROM reservations WHERE id = %s"
 
