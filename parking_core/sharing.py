@@ -65,6 +65,7 @@ class Terms:
     failure_rate: float = 0.01  # of promises that may find the space still taken
     most_violations: int = 3  # a permit ends with the next one (Wuxi 2022)
     most_permits_permille: int = 500  # of a class's spaces; the rest stays for single reservations
+    approve_permits: bool = False  # the operator decides on every application
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
