@@ -12,6 +12,8 @@
          ├─ asking    every 2 s     acquirer: orders without a notice, refunds, bills (only where one is set up)
          ├─ clearing  every second  etc_transactions ─► packages ─► ETC clearing centre (TCP) ─► bookkeeping, totals, lists
          │                          status lists ─► commands to lanes
+         ├─ sharing   on notify     agreements, suspensions ─► capacity_days, promises moved or refunded
+         ├─ prices    every 2 s     asked_demand of past days, capacity left ─► capacity_prices, demand_bonuses
          └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
 
 Each loop holds one connection and works in a thread; there are no queues but the one in clearing. The session that holds
@@ -26,6 +28,7 @@ import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
@@ -41,7 +44,9 @@ from worker.clearing import Clearing
 from worker.lanes import LaneDuties, Lanes
 from worker.pauses import Pauses, pause
 from worker.payments import Asking, Booking
+from worker.prices import Prices
 from worker.rollups import Rollups
+from worker.sharing import Sharing
 from worker.silence import Silence
 from worker.threads import in_thread
 
@@ -128,6 +133,9 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
         if acquirer := AcquirerClient.of_settings(settings.acquirer):
             await held.enter_async_context(acquirer)
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
+        channel = f"qr:{settings.acquirer.code}"
+        steps["sharing"] = Sharing(await connection(), ZoneInfo(settings.time_zone), channel).step
+        steps["prices"] = Prices(await connection(), ZoneInfo(settings.time_zone), channel).step
         steps["clearing"] = Clearing(settings, lambda: connect(settings), stop).step
         async with asyncio.TaskGroup() as loops:
             for name, step in steps.items():

@@ -45,3 +45,8 @@ LANE_BACKLOG = Gauge(
 )
 LANE_BACKLOG_AGE = Gauge("parking_worker_lane_backlog_age_seconds", "How long the oldest of them has waited")
 FEE_ANSWERS = Counter("parking_worker_fee_answers_total", "Answers to lanes that asked for a fee")
+SUSPENDED_PROMISES = Counter(
+    "parking_worker_suspended_promises_total",
+    "Promises that an owner's suspension met, by what became of them",
+    ["result"],
+)

@@ -48,7 +48,8 @@ _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sharing agreement',
 _CLASSES = """
 SELECT c.id, c.code, c.windows, c.retired_at,
        coalesce(array_agg(s.code ORDER BY s.code COLLATE "C") FILTER (WHERE p.space_id IS NOT NULL), '{}'),
-       coalesce(bool_and(p.named), false)
+       coalesce(array_agg(s.code ORDER BY s.code COLLATE "C") FILTER (WHERE p.named), '{}'),
+       coalesce(array_agg(s.id) FILTER (WHERE p.space_id IS NOT NULL), '{}')
 FROM space_classes c LEFT JOIN class_spaces p ON p.class_id = c.id LEFT JOIN spaces s ON s.id = p.space_id
 WHERE c.agreement_id = %s AND (c.retired_at IS NULL OR %s) GROUP BY c.id ORDER BY c.retired_at NULLS FIRST, c.code
 """
@@ -64,6 +65,7 @@ _ADD_EVENT = "INSERT INTO agreement_events (agreement_id, kind, at, by, detail) 
 _EVENTS = "SELECT kind, at, by, detail FROM agreement_events WHERE agreement_id = %s ORDER BY id"
 
 _NOTIFY = "SELECT pg_notify(%s, '')"
+_LISTEN = f"LISTEN {CHANNEL}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class NewClass:
     windows: Mapping[str, Any]
     spaces: tuple[int, ...]  # ids
     named: bool = False  # by the owner; otherwise picked for his quota
+    picked: tuple[int, ...] = ()  # further ones, for the quota of another part with the same windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,8 @@ class ClassRow:
     windows: Mapping[str, Any]
     retired_at: datetime | None
     spaces: tuple[str, ...]  # codes
-    named: bool
+    named: tuple[str, ...]  # those of them that the owner named
+    space_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,8 @@ def add_classes(connection: Connection[Any], agreement_id: int, lot_id: int, cla
         row = connection.execute(_ADD_CLASS, (agreement_id, lot_id, each.code, Jsonb(dict(each.windows)))).fetchone()
         if row is None:
             raise AssertionError("An INSERT with RETURNING gives a row.")
-        connection.execute(_ADD_SPACES, (row[0], list(each.spaces), each.named))
+        for spaces, named in ((each.spaces, each.named), (each.picked, False)):
+            connection.execute(_ADD_SPACES, (row[0], list(spaces), named))
         ids.append(int(row[0]))
     return ids
 
@@ -224,11 +229,18 @@ def listed(
 
 def classes_of(connection: Connection[Any], agreement_id: int, *, retired_too: bool = False) -> list[ClassRow]:
     """Classes of an agreement by code, those in force first."""
+    rows = connection.execute(_CLASSES, (agreement_id, retired_too))
     return [
-        ClassRow(id=number, code=code, windows=windows, retired_at=retired_at, spaces=tuple(spaces), named=named)
-        for number, code, windows, retired_at, spaces, named in connection.execute(
-            _CLASSES, (agreement_id, retired_too)
+        ClassRow(
+            id=number,
+            code=code,
+            windows=windows,
+            retired_at=retired_at,
+            spaces=tuple(spaces),
+            named=tuple(named),
+            space_ids=tuple(space_ids),
         )
+        for number, code, windows, retired_at, spaces, named, space_ids in rows
     ]
 
 
@@ -281,6 +293,16 @@ def events(connection: Connection[Any], agreement_id: int) -> list[AgreementEven
 def announce(connection: Connection[Any]) -> None:
     """Wakes the worker, which rolls capacity and resolves suspensions, when the transaction commits."""
     connection.execute(_NOTIFY, (CHANNEL,))
+
+
+def listen(connection: Connection[Any]) -> None:
+    """This session hears of what is announced; it must not be in a transaction."""
+    connection.execute(_LISTEN)
+
+
+def wait(connection: Connection[Any], seconds: float) -> bool:
+    """Waits for an announcement; gives whether one came."""
+    return any(True for _ in connection.notifies(timeout=seconds, stop_after=1))
 
 
 def _agreement(row: Sequence[Any]) -> Agreement:
