@@ -3,11 +3,13 @@
     take events and repeats that wait
       ─► settle      ETC transactions, late TACs                          (not booked before they have a visit)
       ─► derive      corrections, passages ─► visits
+      ─► guests      promises of shared spaces: who left, who came ─► covered visits, holds captured
       ─► attach      transactions to visits ─► journal
       ─► charge      price ─► versions of charges ─► journal
       ─► answer      lanes that ask for a fee ─► commands
       ─► review      channels; differences opened and ended
-    ─► mark processed ─► commit
+    ─► mark processed ─► capacity that guests gave back ─► commit
+    ─► seat guests who came, a transaction each
 
 One transaction a batch: a kill anywhere leaves the ledger as it was, and the same batch is taken again. A record that
 cannot be processed is found by halving the batch, set aside under a difference, and holds nobody up.
@@ -27,6 +29,8 @@ from parking_core.errors import ParkingError
 from parking_core.flows.answer_fee_requests import answer_fee_requests
 from parking_core.flows.charge_visits import charge_visits, review_visits
 from parking_core.flows.derive_visits import derive_visits, names_nobody, news_of, visit_id
+from parking_core.flows.follow_guests import Guests, follow_guests, seat_guests
+from parking_core.flows.leave_guest import give_back
 from parking_core.flows.price_visits import PriceDesk
 from parking_core.flows.settle_transactions import attach_visits, settle_transactions
 from parking_core.lanes import LaneEventKind
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from parking_core.flows.derive_visits import Derivation
+    from parking_core.flows.offers_in_force import OffersInForce
     from parking_core.lanes import LaneEvent, LaneRepeat
     from parking_core.store.charges import ChargeChange
 
@@ -69,6 +74,7 @@ class Desk:
 
     zone: ZoneInfo  # days of differences
     prices: PriceDesk = field(default_factory=PriceDesk)
+    offers: OffersInForce | None = None  # of shared lots; None: guests are seated by the minute's pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class Followed:
     answers: int = 0
     set_aside: int = 0  # records that could not be processed
     limit: int = 0
+    guests: tuple[Guests, ...] = ()  # to be seated when the batch is stored
 
     @property
     def more(self) -> bool:
@@ -102,7 +109,7 @@ def follow_lanes(connection: Connection[Any], desk: Desk, now: datetime, limit: 
             with connection.transaction():
                 taken += lane_events.take_waiting(connection, size)
                 repeats = lane_events.take_waiting_repeats(connection, size) if size == limit else []
-                return _batch(connection, desk, now, (taken, repeats), size)
+                followed = _batch(connection, desk, now, (taken, repeats), size)
         except _BAD_INPUT as error:
             if size == 1:
                 if lane_amendments.set_aside_since(connection, now - timedelta(hours=1)) >= _MOST_SET_ASIDE:
@@ -110,6 +117,8 @@ def follow_lanes(connection: Connection[Any], desk: Desk, now: datetime, limit: 
                 return _set_aside(connection, desk, taken, error)
             size //= 2
             log.warning("a lane record cannot be processed", error=_named(error), tried=size)
+        else:
+            return _seated(connection, desk, followed, now)
 
 
 def follow_questions(connection: Connection[Any], desk: Desk, now: datetime, limit: int) -> Followed:
@@ -121,10 +130,17 @@ def follow_questions(connection: Connection[Any], desk: Desk, now: datetime, lim
     try:
         with connection.transaction():
             asking = lane_events.take_asking(connection, now - POLICIES[CommandKind.FEE_ANSWER].deadline, limit)
-            return _batch(connection, desk, now, (asking, []), limit)
+            followed = _batch(connection, desk, now, (asking, []), limit)
     except _BAD_INPUT as error:
         log.warning("a lane's question has to wait its turn", error=_named(error))
         return Followed()
+    return _seated(connection, desk, followed, now)
+
+
+def _seated(connection: Connection[Any], desk: Desk, followed: Followed, now: datetime) -> Followed:
+    if desk.offers is not None and followed.guests:
+        seat_guests(connection, desk.offers, followed.guests, now)
+    return followed
 
 
 def _batch(
@@ -141,6 +157,7 @@ def _batch(
     settle_transactions(connection, events, now, zone=desk.zone, repeats=repeats)
     news, amended = news_of(connection, events, _POLICY)
     derived = derive_visits(connection, news, now, _POLICY, last=max((event.id for event in events), default=0))
+    came = follow_guests(connection, derived, now)
     attach_visits(connection, derived.pairs())
     charges = charge_visits(connection, derived, now, zone=desk.zone, desk=desk.prices)
     requests = [event for event in events if event.kind is LaneEventKind.FEE_REQUEST]
@@ -149,6 +166,7 @@ def _batch(
     _report(connection, events, repeats, amended, desk.zone)
     lane_events.mark_processed(connection, [event.id for event in events])
     lane_events.mark_repeats_processed(connection, [repeat.id for repeat in repeats])
+    give_back(connection, came.freed)
     return Followed(
         events=len(events),
         repeats=len(repeats),
@@ -157,6 +175,7 @@ def _batch(
         charges=len(charges),
         answers=answers.answered,
         limit=limit,
+        guests=(came,) if came.arriving or came.permits else (),
     )
 
 
@@ -267,8 +286,10 @@ def give_up_stays(connection: Connection[Any], desk: Desk, now: datetime) -> int
             for vehicle, at in late:
                 news.setdefault(vehicle, at)
             derived = derive_visits(connection, news, now, _POLICY)
+            came = follow_guests(connection, derived, now)
             charge_visits(connection, derived, now, zone=desk.zone, desk=desk.prices)
             review_visits(connection, [visit_id(one) for one in derived.changed], desk.zone)
+            give_back(connection, came.freed)
         given_up += len(derived.changed)
         if len(late) < _OVERDUE_BATCH or not derived.changed:
             return given_up

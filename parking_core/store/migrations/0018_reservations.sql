@@ -36,6 +36,7 @@ CREATE TABLE reservations (
 CREATE INDEX reservations_user ON reservations (user_id, arrive_at);
 CREATE INDEX reservations_class ON reservations (class_id, arrive_at) WHERE state IN ('granted', 'arrived');
 CREATE INDEX reservations_expected ON reservations (plate, arrive_at);
+CREATE INDEX reservations_visit ON reservations (visit_id) WHERE visit_id IS NOT NULL;
 CREATE INDEX reservations_inside ON reservations (depart_at) WHERE state = 'arrived';
 CREATE INDEX reservations_due ON reservations (arrive_at) WHERE state = 'granted';
 CREATE INDEX reservations_waiting ON reservations (arrive_at) WHERE state = 'waiting';

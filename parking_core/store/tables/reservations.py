@@ -71,6 +71,7 @@ reservations = Table(
     Index("reservations_expected", "plate", "arrive_at"),
     Index("reservations_inside", "depart_at", postgresql_where=text("(state = 'arrived'::text)")),
     Index("reservations_user", "user_id", "arrive_at"),
+    Index("reservations_visit", "visit_id", postgresql_where=text("(visit_id IS NOT NULL)")),
     Index("reservations_waiting", "arrive_at", postgresql_where=text("(state = 'waiting'::text)")),
 )
 
