@@ -109,14 +109,14 @@ def _verdict(stretches: tuple[Interval, ...], quiet: tuple[Interval, ...], begin
     here = stretches[0]
     until = next((each.begins_at for each in quiet if each.begins_at < here.ends_at < each.ends_at), here.ends_at)
     if any(each.begins_at <= begins < each.ends_at for each in quiet):
-        return Verdict(False, Reason.NO_ENTRY, None, _next_entry(stretches, quiet, begins))  # noqa: FBT003  # same
+        return Verdict(False, Reason.NO_ENTRY, None, _next_entry(stretches, quiet, begins))  # noqa: FBT003  # its name is in the class
     if ends > until:
         reason = Reason.TOO_LONG
     elif any(each.begins_at < ends < each.ends_at for each in quiet):
         reason = Reason.NO_EXIT
     else:
-        return Verdict(True, Reason.ALLOWED, until, None)  # noqa: FBT003  # same
-    return Verdict(False, reason, until, _next_entry(stretches[1:], quiet, begins))  # noqa: FBT003  # same
+        return Verdict(True, Reason.ALLOWED, until, None)  # noqa: FBT003  # its name is in the class
+    return Verdict(False, reason, until, _next_entry(stretches[1:], quiet, begins))  # noqa: FBT003  # its name is in the class
 
 
 def _next_entry(stretches: tuple[Interval, ...], quiet: tuple[Interval, ...], after: datetime) -> datetime | None:

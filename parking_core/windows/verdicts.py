@@ -40,8 +40,8 @@ def verdict_zh(verdict: Verdict, zone: ZoneInfo) -> str:
     latest = None if verdict.until is None else f"最晚{_moment_zh(verdict.until, zone)}离开"
     if verdict.allowed:
         return f"可以停放，{latest or '不限时间'}。"  # noqa: RUF001  # Chinese punctuation is meant
-    again = None if verdict.next_opening is None else f"下次可驶入时间：{_moment_zh(verdict.next_opening, zone)}"  # noqa: RUF001  # same
-    return "；".join(part for part in (_WHY_ZH[verdict.reason], latest, again) if part) + "。"  # noqa: RUF001  # same
+    again = None if verdict.next_opening is None else f"下次可驶入时间：{_moment_zh(verdict.next_opening, zone)}"  # noqa: RUF001  # Chinese punctuation is meant
+    return "；".join(part for part in (_WHY_ZH[verdict.reason], latest, again) if part) + "。"  # noqa: RUF001  # Chinese punctuation is meant
 
 
 def verdict_en(verdict: Verdict, zone: ZoneInfo) -> str:

@@ -78,10 +78,10 @@ def test_both_languages_say_what_the_fields_say() -> None:
         "drive in from 20:00 on Wednesday, 25 November 2026 on."
     )
     allowed = ask("L03", **{"from": at("11-24 21:00"), "until": at("11-25 08:00")})
-    assert allowed["text"] == {"zh": "可以停放，不限时间。", "en": "The car may stand: there is no limit."}  # noqa: RUF001  # same
+    assert allowed["text"] == {"zh": "可以停放，不限时间。", "en": "The car may stand: there is no limit."}  # noqa: RUF001  # Chinese punctuation is meant
     hours = ask()["hours"]
     assert hours["en"] == "Workdays 20:00 to 07:00 the next day, weekends and holidays all day; on 2026-12-12 closed."
-    assert hours["zh"].startswith("工作日20:00至次日07:00，")  # noqa: RUF001  # same
+    assert hours["zh"].startswith("工作日20:00至次日07:00，")  # noqa: RUF001  # Chinese punctuation is meant
 
 
 def test_opening_hours_decide_where_legality_does_not_and_else_nothing_does() -> None:

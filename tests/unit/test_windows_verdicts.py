@@ -42,8 +42,8 @@ def test_permission_names_the_end_where_there_is_one() -> None:
     endless = Verdict(allowed=True, reason=Reason.ALLOWED, until=None, next_opening=None)
     assert verdict_en(until, CHINA) == "The car may stand: leave by 07:00 on Tuesday, 1 December 2026."
     assert verdict_en(until, ZoneInfo("Europe/Berlin")).startswith("The car may stand: leave by 00:00 on Tuesday")
-    assert verdict_zh(until, CHINA) == "可以停放，最晚2026年12月1日（周二）07:00离开。"  # noqa: RUF001  # same
-    assert verdict_zh(endless, CHINA) == "可以停放，不限时间。"  # noqa: RUF001  # same
+    assert verdict_zh(until, CHINA) == "可以停放，最晚2026年12月1日（周二）07:00离开。"  # noqa: RUF001  # Chinese punctuation is meant
+    assert verdict_zh(endless, CHINA) == "可以停放，不限时间。"  # noqa: RUF001  # Chinese punctuation is meant
 
 
 def of(*days: object, **more: object) -> bool:
