@@ -10,14 +10,14 @@ A version moves with every change; whoever changes names the one he has seen.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.errors import ConflictError, InvalidInputError
 from parking_core.flows.offers_in_force import read_offer
 from parking_core.flows.plan_classes import plan_classes
 from parking_core.flows.roll_capacity import roll_agreement
-from parking_core.flows.suspend_sharing import TakenBack, check_notice, take_back
+from parking_core.flows.suspend_sharing import FOREVER, TakenBack, check_notice, take_back
 from parking_core.sharing import CHANGES, AgreementState, may_become
 from parking_core.store import agreements
 from parking_core.store.agreements import AgreementEvent, NewAgreement
@@ -27,6 +27,7 @@ from parking_core.work_calendar import WorkCalendar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from psycopg import Connection
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from parking_core.store.agreements import Agreement
     from parking_core.windows import Advice
 
-FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)  # the suspension of a termination has no end
 _COMPARED: Final = timedelta(days=31)  # a month of windows shows what recurs
 _CALENDAR: Final = WorkCalendar()
 

@@ -1,7 +1,9 @@
 """Promises that meet a stretch which an owner took back: each is moved to the nearest equivalent, or refunded.
 
-What is left to do follows from the rows: promises that are granted and meet a suspension. One transaction a promise, which
-counts it too: a kill anywhere leaves the rest for the next pass.
+What is left to do follows from the rows: promises that are granted, and openings that permits drew, that meet a suspension.
+One transaction a promise, which counts it too: a kill anywhere leaves the rest for the next pass. Openings of permits are
+counted after they are resolved: there a kill may cost the count, never the answer. Where the agreement is terminated, its
+permits end when the owner has his spaces back.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import structlog
 
 from parking_core.errors import ParkingError
 from parking_core.flows.move_reservation import accommodate
+from parking_core.flows.share_permits import end_for_owner, resolve_draws
+from parking_core.flows.suspend_sharing import FOREVER
 from parking_core.reservations import ReservationState
 from parking_core.store import agreements, reservations, suspensions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from psycopg import Connection
@@ -60,19 +65,22 @@ def resolve_suspensions(
 def _resolve(
     connection: Connection[Any], offers: OffersInForce, suspension: Suspension, now: datetime, most: int
 ) -> Resolved:
-    waiting = suspensions.meeting(connection, suspension, ReservationState.GRANTED, now, most=most)
-    if not waiting:
-        return Resolved()
     classes = agreements.classes_of(connection, suspension.agreement_id, retired_too=True)
     not_in = frozenset(each.id for each in classes)
+    waiting = suspensions.meeting(connection, suspension, ReservationState.GRANTED, now, most=most)
     total = Resolved()
     for each in waiting:
         try:
-            total += _answer(connection, offers, suspension, each.reservation_id, (now, not_in))
+            total += _answer(connection, offers, suspension, each.id, (now, not_in))
         except ParkingError as error:  # one promise must not keep the others waiting
             log.warning("a promise could not be moved", reservation=each.code, error=str(error))
             total += Resolved(failed=1)
-    return total + Resolved(more=len(waiting) == most and total.failed < most)
+    total += Resolved(more=len(waiting) == most and total.failed < most)
+    try:
+        return total + _answer_permits(connection, offers, suspension, sorted(not_in), now)
+    except ParkingError as error:
+        log.warning("openings of permits could not be moved", suspension=suspension.id, error=str(error))
+        return total + Resolved(failed=1)
 
 
 def _answer(
@@ -99,3 +107,21 @@ def _answer(
         done = Resolved(moved=1) if moved_to else Resolved(refunded=1)
         suspensions.count(connection, suspension.id, moved=done.moved, refunded=done.refunded)
     return done
+
+
+def _answer_permits(
+    connection: Connection[Any],
+    offers: OffersInForce,
+    suspension: Suspension,
+    class_ids: Sequence[int],
+    now: datetime,
+) -> Resolved:
+    """Moves or refunds openings of permits; ends the permits of a lot that is shared no more."""
+    by = f"suspension:{suspension.id}"
+    found = resolve_draws(connection, offers, class_ids, suspension.since, suspension.until, now=now, by=by)
+    if found.moved or found.refunded:
+        with connection.transaction():
+            suspensions.count(connection, suspension.id, moved=found.moved, refunded=found.refunded)
+    if suspension.until >= FOREVER and suspension.since <= now:
+        end_for_owner(connection, class_ids, now, by=by, cause="termination", zone=offers.zone)
+    return Resolved(found.moved, found.refunded)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from parking_core.flows.share_permits import draw
 from parking_core.openings import HourBuffers, offered_slots, without
 from parking_core.slots import begins_of, day_of
-from parking_core.store import agreements, capacity, suspensions
+from parking_core.store import agreements, capacity, share_permits, suspensions
 from parking_core.tariffs import Interval
 from parking_core.windows import openings, parse_schedule
 from parking_core.work_calendar import WorkCalendar
@@ -74,12 +75,16 @@ def roll_agreement(connection: Connection[Any], offer: Offer, lot: SharedLot, no
         for each in suspensions.of_agreement(connection, lot.agreement_id, begins_of(first_day))
     ]
     before = capacity.read_wanted(connection, ids, first_day, days)
-    written = 0
-    for each in sorted(classes, key=lambda one: one.id):
-        wanted = wanted_of(offer, each, (first_day, days), closed)
-        changed = _changed(each.id, wanted, before)
-        capacity.offer(connection, each.id, changed)
-        written += len(changed)
+    changed = {
+        each.id: _changed(each.id, wanted_of(offer, each, (first_day, days), closed), before)
+        for each in sorted(classes, key=lambda one: one.id)
+    }
+    written = sum(len(slots) for slots in changed.values())
+    if written:
+        share_permits.take_turns(connection, ids)
+        for class_id, slots in changed.items():
+            capacity.offer(connection, class_id, slots)
+        draw(connection, ids, now, zone=offer.zone)
     return written
 
 

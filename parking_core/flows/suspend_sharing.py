@@ -8,19 +8,18 @@ The promises themselves are moved or refunded one by one (parking_core.flows.res
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.errors import ConflictError, InvalidInputError
 from parking_core.flows.offers_in_force import read_offer
 from parking_core.flows.roll_capacity import roll_agreement
 from parking_core.reservations import ReservationState
 from parking_core.sharing import AgreementState
-from parking_core.store import agreements, suspensions
+from parking_core.store import agreements, permit_draws, suspensions
 from parking_core.store.agreements import AgreementEvent
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from psycopg import Connection
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from parking_core.store.agreements import Agreement
     from parking_core.store.suspensions import Meeting, Suspension
     from parking_core.tariffs import Interval
+
+
+FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)  # the suspension of a termination has no end
 
 
 class NoticeTooShortError(ConflictError):
@@ -125,10 +127,15 @@ def take_back(
         if lot.agreement_id == agreement.id:
             roll_agreement(connection, offer, lot, now)
     # Promises that were made until now are seen: whoever still makes one waits for the rows above, or was waited for.
+    ids = [each.id for each in agreements.classes_of(connection, agreement.id, retired_too=True)]
     affected = len(suspensions.meeting(connection, added, ReservationState.GRANTED, now))
+    affected += len(permit_draws.to_resolve(connection, ids, max(added.since, now), added.until))
     suspensions.count(connection, added.id, affected=affected)
     return TakenBack(replace(added, affected=affected), _inside(connection, added, now))
 
 
 def _inside(connection: Connection[Any], suspension: Suspension, now: datetime) -> tuple[Meeting, ...]:
-    return tuple(suspensions.meeting(connection, suspension, ReservationState.ARRIVED, now))
+    return (
+        *suspensions.meeting(connection, suspension, ReservationState.ARRIVED, now),
+        *suspensions.permits_inside(connection, suspension, now),
+    )

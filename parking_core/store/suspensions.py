@@ -37,6 +37,14 @@ WHERE c.agreement_id = %(agreement_id)s AND r.state = ANY(%(states)s)
 ORDER BY r.granted_at, r.id LIMIT %(most)s
 """
 
+_PERMITS_INSIDE = """
+SELECT p.id, p.code, p.plate, 'arrived', lower(s.during), s.promised_until
+FROM space_stays s JOIN space_classes c ON c.id = s.class_id JOIN shared_permits p ON p.id = s.shared_permit_id
+WHERE s.left_at IS NULL AND c.agreement_id = %(agreement_id)s
+    AND lower(s.during) < %(until)s AND greatest(s.promised_until, %(now)s) > %(since)s
+ORDER BY s.id
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspension:
@@ -49,16 +57,16 @@ class Suspension:
     reason: str
     by: str
     announced_at: datetime
-    affected: int  # promises that met it when it was announced
+    affected: int  # promises, openings of permits too, that met it when it was announced
     moved: int
     refunded: int
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A promise that meets a stretch. The plate is personal: mask it for others."""
+    """A promise, or a permit's car, that meets a stretch. The plate is personal: mask it for others."""
 
-    reservation_id: int
+    id: int
     code: str
     plate: str
     state: ReservationState
@@ -134,6 +142,20 @@ def meeting(
     return [
         Meeting(number, code, plate, ReservationState(found), arrive_at, depart_at)
         for number, code, plate, found, arrive_at, depart_at in connection.execute(_MEETING, values)
+    ]
+
+
+def permits_inside(connection: Connection[Any], suspension: Suspension, now: datetime) -> list[Meeting]:
+    """Cars of permits that are in the lot and promised to stay into the stretch, or stay there already."""
+    values = {
+        "agreement_id": suspension.agreement_id,
+        "since": suspension.since,
+        "until": suspension.until,
+        "now": now,
+    }
+    return [
+        Meeting(number, code, plate, ReservationState(state), begins, ends)
+        for number, code, plate, state, begins, ends in connection.execute(_PERMITS_INSIDE, values)
     ]
 
 

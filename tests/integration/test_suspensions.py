@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from parking_core.errors import ConflictError, InvalidInputError
-from parking_core.flows import resolve_suspensions as resolving
 from parking_core.flows.offers_in_force import read_offer
 from parking_core.flows.resolve_suspensions import Resolved, resolve_suspensions
 from parking_core.flows.roll_capacity import roll_capacity
@@ -167,13 +166,13 @@ def test_a_kill_between_two_promises_leaves_the_rest_for_the_next_pass(
     taken = take_back(shared, lot, 1, 9)
     real, calls = suspensions.count, []
 
-    def dies_the_second_time(*arguments: Any, **counts: int) -> None:
+    def dies_the_second_time(connection: psycopg.Connection[Any], number: int, **counts: int) -> None:
         calls.append(counts)
-        real(*arguments, **counts)
+        real(connection, number, **counts)
         if len(calls) == 2:
             raise KeyboardInterrupt  # after the promise was ended, before the commit
 
-    monkeypatch.setattr(resolving.suspensions, "count", dies_the_second_time)
+    monkeypatch.setattr(suspensions, "count", dies_the_second_time)
     with pytest.raises(KeyboardInterrupt):
         resolve(shared)
     monkeypatch.undo()
