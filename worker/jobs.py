@@ -18,12 +18,17 @@ from procrastinate.exceptions import AlreadyEnqueued
 from parking_core.flows.close_month import close_again, close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
 from parking_core.flows.hold_money import expire_holds
+from parking_core.flows.learn_buffers import learn_buffers
 from parking_core.flows.mask_old_plates import mask_old_plates
+from parking_core.flows.offers_in_force import OffersInForce
 from parking_core.flows.publish_tariff import announce_again
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from parking_core.flows.settle_transactions import flag_missing_tacs
 from parking_core.flows.strip_old_messages import strip_old_messages
+from parking_core.flows.watch_promises import watch_promises
 from parking_core.flows.watch_references import watch_references
+from parking_core.store import promises
+from worker import metrics
 from worker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -31,11 +36,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_EVERY_MINUTE = "* * * * *"  # promises of shared spaces live by minutes: grace, warnings, fees
 _HOURLY = "12 * * * *"  # lanes tell an hour's total within its first minutes
 _LOOK_BACK = timedelta(days=7)  # a lane that was away for a week may still fill its hours
 _CLOSES_ON = 3  # day of the month: the centre decides disputes of the last day by then (T+2)
 _CLOSES_AGAIN_AT = 4  # local hour: months that are stated, for what was decided of them since
 _NIGHTLY = "17 19 * * *"  # UTC: 03:17 in China, when least happens
+_AT_ONCE = 2  # a long night's job must not keep the minute's waiting
 _GRACE_S = 30.0  # a running job may finish within this when the worker stops
 
 
@@ -45,9 +52,10 @@ def build(settings: Settings) -> App:
         conninfo=settings.database_url,
         kwargs={"options": "-c search_path=jobs,public", "application_name": "parking-worker-jobs"},
         min_size=1,
-        max_size=2,
+        max_size=3,
     )
     app = App(connector=connector)
+    offers = OffersInForce(ZoneInfo(settings.time_zone), f"qr:{settings.acquirer.code}")
 
     @app.periodic(cron=_NIGHTLY)
     @app.task(name="retention", queueing_lock="retention", pass_context=False)
@@ -59,7 +67,24 @@ def build(settings: Settings) -> App:
     async def reconciliation(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
         await in_thread(lambda: reconcile(settings))
 
+    @app.periodic(cron=_EVERY_MINUTE)
+    @app.task(name="promises", queueing_lock="promises", pass_context=False)
+    async def promised(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
+        await in_thread(lambda: watch(settings, offers))
+
     return app
+
+
+def watch(settings: Settings, offers: OffersInForce) -> None:
+    """Looks at promises of shared spaces, and says what was due."""
+    with psycopg.connect(
+        settings.database_url, autocommit=True, application_name="parking-worker-promises"
+    ) as connection:
+        done = watch_promises(connection, offers, datetime.now(UTC))
+    for what, count in asdict(done).items():
+        metrics.PROMISES.labels(what).inc(count)
+    if done.anything:
+        log.info("promises", **asdict(done))
 
 
 def reconcile(settings: Settings) -> None:
@@ -80,7 +105,11 @@ def reconcile(settings: Settings) -> None:
             close_month(connection, month_before(now, zone), now) if now.astimezone(zone).day >= _CLOSES_ON else None
         )
         announced = announce_again(connection, now)
+        unequal = promises.audit_capacity(connection, now)
         again = close_again(connection, zone, now) if now.astimezone(zone).hour == _CLOSES_AGAIN_AT else {}
+    for one in unequal:
+        log.error("capacity is not what promises leave of it", **asdict(one))
+    metrics.CAPACITY_UNEQUAL.set(len(unequal))
     log.info(
         "reconciliation",
         hours=hours.hours,
@@ -97,7 +126,7 @@ def reconcile(settings: Settings) -> None:
 
 
 def drop(settings: Settings) -> None:
-    """Drops old history and says what went."""
+    """Drops old history, learns from what stays, and says what went."""
     with psycopg.connect(
         settings.database_url, autocommit=True, application_name="parking-worker-retention"
     ) as connection:
@@ -105,9 +134,11 @@ def drop(settings: Settings) -> None:
         dropped = drop_old_history(connection, now, settings.retention_days)
         masked = mask_old_plates(connection, now, settings.plate_retention_days)
         stripped = strip_old_messages(connection, now, settings.plate_retention_days)
+        learned = learn_buffers(connection, now, ZoneInfo(settings.time_zone))
     log.info("retention", **asdict(dropped))
     log.info("old plates masked", **asdict(masked))
     log.info("old messages emptied", **asdict(stripped))
+    log.info("buffers learned", **asdict(learned))
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> float:
@@ -123,6 +154,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> float:
         queue = asyncio.create_task(
             app.run_worker_async(
                 install_signal_handlers=False,
+                concurrency=_AT_ONCE,
                 delete_jobs="successful",
                 shutdown_graceful_timeout=_GRACE_S,
             )

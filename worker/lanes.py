@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from parking_core.flows.count_lanes import count_lanes
 from parking_core.flows.follow_lanes import Desk, follow_lanes, follow_questions, give_up_stays
 from parking_core.flows.hold_money import expire_holds
+from parking_core.flows.offers_in_force import OffersInForce
 from parking_core.flows.strip_old_messages import strip_tokens
 from parking_core.flows.watch_lane_gaps import watch_lane_gaps
 from parking_core.store import lane_work
@@ -48,11 +49,12 @@ _DUTIES_S: Final = 60.0
 class Lanes:
     """State of the loop: its connection, which listens, and when it counted last."""
 
-    def __init__(self, connection: Connection, redis: Redis, time_zone: str) -> None:
+    def __init__(self, connection: Connection, redis: Redis, time_zone: str, channel: str = "qr:none") -> None:
         use_quick_lists(connection)
         self._connection = connection
         self._live = LiveState(redis)
-        self._desk = Desk(ZoneInfo(time_zone))
+        zone = ZoneInfo(time_zone)
+        self._desk = Desk(zone, offers=OffersInForce(zone, channel))
         self._listens = False
         self._count_again_at = self._backlog_again_at = 0.0
 

@@ -14,7 +14,8 @@
          │                          status lists ─► commands to lanes
          ├─ sharing   on notify     agreements, suspensions ─► capacity_days, promises moved or refunded
          ├─ prices    every 2 s     asked_demand of past days, capacity left ─► capacity_prices, demand_bonuses
-         └─ jobs      every night   procrastinate: retention, compression (and once when a term begins)
+         └─ jobs      every minute  procrastinate: promises of shared spaces by the clock
+                      every night   retention, compression, buffers learned (and once when a term begins)
 
 Each loop holds one connection and works in a thread; there are no queues but the one in clearing. The session that holds
 the lock is the one that decides silence: when it breaks, all loops end, and the worker asks for the lock again. SIGTERM
@@ -125,7 +126,8 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
 
         silence = Silence(settings.database_url, leader, redis)
         rollups = Rollups(await connection(), settings.time_zone)
-        lanes = Lanes(await connection(), redis, settings.time_zone)
+        channel = f"qr:{settings.acquirer.code}"
+        lanes = Lanes(await connection(), redis, settings.time_zone, channel)
         duties = LaneDuties(await connection(), settings.time_zone)
         booking = Booking(await connection(), settings.time_zone)
         steps = {"silence": silence.step, "rollups": rollups.step, "booking": booking.step}
@@ -133,7 +135,6 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
         if acquirer := AcquirerClient.of_settings(settings.acquirer):
             await held.enter_async_context(acquirer)
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
-        channel = f"qr:{settings.acquirer.code}"
         steps["sharing"] = Sharing(await connection(), ZoneInfo(settings.time_zone), channel).step
         steps["prices"] = Prices(await connection(), ZoneInfo(settings.time_zone), channel).step
         steps["clearing"] = Clearing(settings, lambda: connect(settings), stop).step

@@ -50,3 +50,12 @@ SUSPENDED_PROMISES = Counter(
     "Promises that an owner's suspension met, by what became of them",
     ["result"],
 )
+PROMISES = Counter(
+    "parking_worker_promises_total",
+    "Promises of shared spaces that the minute's pass acted on, by what it did",
+    ["what"],
+)
+CAPACITY_UNEQUAL = Gauge(
+    "parking_worker_capacity_unequal_slots",
+    "Slots whose capacity was not what promises leave of it at the last look, counted up to 100",
+)

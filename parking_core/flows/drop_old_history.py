@@ -20,6 +20,8 @@ FIVE_MINUTES_KEPT = timedelta(days=400)  # a year and a month: the same weeks of
 CLOSINGS_KEPT = timedelta(days=2)  # states between buckets, a cache for late events
 LEDGER_KEPT = timedelta(days=30)  # a device with a wrong clock that redelivers later than this counts twice
 LEAST_KEPT = timedelta(days=7)  # late events and rollups need this much
+STAYS_KEPT = timedelta(days=30)  # in which space: for complaints
+LESSONS_KEPT = timedelta(days=200)  # buffers are learned from half a year
 COMPRESSED_AFTER = timedelta(days=30)
 
 
@@ -33,6 +35,8 @@ class Dropped:
     ledger_rows: int
     silences: int
     compression: str
+    stays: int = 0  # of guests in spaces
+    lessons: int = 0  # of promises
 
 
 def drop_old_history(connection: Connection, now: datetime, retention_days: int) -> Dropped:
@@ -48,5 +52,10 @@ def drop_old_history(connection: Connection, now: datetime, retention_days: int)
         ledger_rows = retention.drop_ledger(connection, now - LEDGER_KEPT)
         ended_silences = silences.drop_silences(connection, now - events_kept)
     with connection.transaction():
+        stays = retention.drop_stays(connection, now - STAYS_KEPT)
+        lessons = retention.drop_lessons(connection, now - LESSONS_KEPT)
+    with connection.transaction():
         compression = retention.compress(connection, COMPRESSED_AFTER)
-    return Dropped(event_chunks, rollup_chunks, closing_chunks, ledger_rows, ended_silences, compression)
+    return Dropped(
+        event_chunks, rollup_chunks, closing_chunks, ledger_rows, ended_silences, compression, stays, lessons
+    )

@@ -31,6 +31,7 @@ class Masked:
     repeats: int
     visits: int
     letters: int
+    promises: int = 0  # reservations, permits, and what gates were told of them
 
 
 def mask_old_plates(connection: Connection[Any], now: datetime, keep_days: int) -> Masked:
@@ -49,4 +50,6 @@ def mask_old_plates(connection: Connection[Any], now: datetime, keep_days: int) 
             break
     with connection.transaction():
         visits = plate_masking.mask_visits(connection, before, salt)
-    return Masked(events, repeats, visits, letters)
+    with connection.transaction():
+        promises = plate_masking.mask_promises(connection, before, salt)
+    return Masked(events, repeats, visits, letters, promises)

@@ -58,6 +58,38 @@ WHERE received_at < %(before)s AND topic LIKE 'parking/v1/%%/lane' AND payload <
 """
 
 
+# Promises that are over. Within a run a vehicle has one pseudonym: a visit that is priced again finds its permit.
+_RESERVATIONS = """
+UPDATE reservations SET plate = pseudonym(plate, %(salt)s)
+WHERE ended_at < %(before)s AND depart_at < %(before)s AND strpos(plate, '#') = 0
+"""
+
+_SHARED_PERMITS = """
+UPDATE shared_permits SET plate = pseudonym(plate, %(salt)s)
+WHERE state NOT IN ('applied', 'active') AND coalesce(ended_at, decided_at, asked_at) < %(before)s AND strpos(plate, '#') = 0
+"""
+
+_PERMIT_PLATES = """
+UPDATE permit_plates AS plates SET plate = pseudonym(plate, %(salt)s)
+FROM permits WHERE permits.id = plates.permit_id AND permits.valid_until < %(before)s AND strpos(plates.plate, '#') = 0
+"""
+
+# A gate that was told to expect a vehicle.
+_GATES = """
+UPDATE commands SET payload = payload - 'plate'
+WHERE kind = 'expect_vehicle' AND state NOT IN ('queued', 'sent') AND created_at < %(before)s AND deadline_at < %(before)s
+  AND payload ? 'plate'
+"""
+
+
+def mask_promises(connection: Connection[Any], before: datetime, salt: bytes) -> int:
+    """Masks reservations and permits that were over before then, and gates' commands; gives how many rows."""
+    given = {"before": before, "salt": salt}
+    return sum(
+        connection.execute(query, given).rowcount for query in (_RESERVATIONS, _SHARED_PERMITS, _PERMIT_PLATES, _GATES)
+    )
+
+
 def mask_events(connection: Connection[Any], before: datetime, now: datetime, salt: bytes, limit: int) -> int:
     """Masks at most so many events received before then; gives their number."""
     given = {"before": before, "now": now, "salt": salt, "limit": limit}

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _DROP_CHUNKS = "SELECT drop_old_chunks(%s, %s)"
 _COMPRESS = "SELECT compress_history(%s)"
+_DROP_STAYS = "DELETE FROM space_stays WHERE left_at < %s"
+_DROP_DEPARTURES = "DELETE FROM departures WHERE left_at < %s"
+_DROP_LET_DOWNS = "DELETE FROM let_downs WHERE at < %s"
 _DROP_LEDGER = "DELETE FROM clock_ledger WHERE received_at < %s"
 
 
@@ -31,6 +34,17 @@ def drop_chunks(
 def drop_ledger(connection: Connection, before: datetime) -> int:
     """Deletes the entries of `clock_ledger` that were received before; gives their number."""
     return connection.execute(_DROP_LEDGER, (before,)).rowcount
+
+
+def drop_stays(connection: Connection, before: datetime) -> int:
+    """Deletes where cars stood that had left before; gives their number."""
+    return connection.execute(_DROP_STAYS, (before,)).rowcount
+
+
+def drop_lessons(connection: Connection, before: datetime) -> int:
+    """Deletes departures, and promises that were broken, before then; gives their number. Days' figures stay."""
+    gone = connection.execute(_DROP_DEPARTURES, (before,)).rowcount
+    return gone + connection.execute(_DROP_LET_DOWNS, (before,)).rowcount
 
 
 def compress(connection: Connection, older_than: timedelta) -> str:
