@@ -7,6 +7,7 @@ moved alone. An opening that runs already lasts until the stretch begins; what i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -161,6 +162,9 @@ def _moved_to(
 ) -> str | None:
     """The reservation, free of charge, that stands for the openings; None: there is no equivalent."""
     agreement = share_permits.agreement(connection, draws[0].class_id)
+    depart_at = _promised_end(offer, permit, draws[-1].until)
+    if depart_at <= draws[0].since:
+        return None
     ask = Ask(
         plate=permit.plate,
         group=permit.group,
@@ -168,7 +172,7 @@ def _moved_to(
         lon=agreement.lon,
         walk_m=_WALK_M,
         arrive_at=draws[0].since,
-        depart_at=draws[-1].until,
+        depart_at=depart_at,
     )
     out = case.out | {draws[0].class_id}
     found = decide(connection, offer, ask, case.now, not_in=out, priced=False, lock=lock)
@@ -191,7 +195,7 @@ def _moved_to(
     told = {
         "permit": permit.code,
         "from": draws[0].since.isoformat(),
-        "until": draws[-1].until.isoformat(),
+        "until": depart_at.isoformat(),
         "reservation": promise.code,
         "lot": offer.lot_of(found.class_id).code,
         "cause": case.cause,
@@ -199,6 +203,12 @@ def _moved_to(
     share_permits.add_event(connection, permit.id, PermitEvent("moved", case.now, case.by, told))
     notices.tell(connection, permit.user_id, "permit_opening_moved", case.now, told)
     return promise.code
+
+
+def _promised_end(offer: Offer, permit: SharedPermit, until: datetime) -> datetime:
+    """When a guest of the lot would have to leave at the latest: an opening takes its space for his buffer, too."""
+    lot = next((each for each in offer.lots if each.id == permit.lot_id), None)
+    return until - timedelta(minutes=offer.buffers(lot, until).guest_min) if lot else until
 
 
 def refund_lost_elsewhere(connection: Connection[Any], offers: OffersInForce, now: datetime) -> int:
