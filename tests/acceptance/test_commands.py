@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -167,6 +167,26 @@ def test_a_device_that_was_away_gets_it_when_it_is_back(stage: Stage, desk: Desk
     desk.order("L1-002")
     again = desk.start_lane("L1-002")  # by its session or by the next try: once
     until(lambda: again.gate_openings == 1, 10, "the command of its absence did not come")
+
+
+def test_a_promised_vehicle_is_known_at_the_barrier_until_the_promise_is_over(stage: Stage, desk: Desk) -> None:
+    """Told while the barrier was away, kept over a power cut, forgotten in the order in which it was said."""
+    stage.gateway().start()
+    now = datetime.now(UTC)
+    times = {"from": (now - timedelta(minutes=5)).isoformat(), "until": (now + timedelta(hours=2)).isoformat()}
+    promise = {"plate": "苏B12345", "reservation": "R-1", **times}
+    ordered = desk.order("L5-004", CommandKind.EXPECT_VEHICLE, **promise)
+    desk.await_state(ordered, CommandState.SENT)
+    barrier = desk.start_lane("L5-004")
+    desk.await_state(ordered, CommandState.ACKNOWLEDGED)
+    assert barrier.raise_for("苏B99999", now) is None
+    assert barrier.raise_for("苏B12345", now) == "R-1"
+    desk.stop_lane("L5-004")
+    again = desk.start_lane("L5-004")
+    assert again.raise_for("苏B12345", now) == "R-1"
+    over = desk.order("L5-004", CommandKind.FORGET_VEHICLE, reservation="R-1")
+    desk.await_state(over, CommandState.ACKNOWLEDGED)
+    assert again.raise_for("苏B12345", now) is None
 
 
 def test_a_broker_that_restarts_delays_a_command_and_loses_none(stage: Stage, desk: Desk) -> None:
