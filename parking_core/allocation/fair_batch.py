@@ -5,6 +5,7 @@
     what is possible      how many of a member can be served at most: admitted anywhere, by the cap, all spaces for it
     bonuses               raised where a floor is missed, lowered where it is exceeded; steps grow while the side stays
                           and shrink when it turns (Riedmiller and Braun 1993), until nothing much is left to gain
+    trim                  the bonuses stay with as many requests as the floors want, and the night is solved once more
 
 A floor that cannot be met is replaced by what is possible, and said so.
 """
@@ -179,7 +180,26 @@ class _Search:
         if best.bonus.any():
             groups, _ = self._with_bonus(best.group_of_request, best.bonus)
             best = min(best, self._found(groups, best.bonus), key=lambda each: (each.missing, -each.value))
+            best = min(best, self._found(self._trimmed(best), best.bonus), key=lambda each: (each.missing, -each.value))
         return best, bound, bound < 0
+
+    def _trimmed(self, found: _Found) -> NDArray[np.int32]:
+        """Groups of the night with bonuses only for as many as each target wants, the most worth of those served.
+
+        Where a member's requests are alike, one bonus moves all of them or none, further beyond the floor than wanted.
+        """
+        served = np.flatnonzero(found.group_of_request >= 0)
+        worth = self._values(found.group_of_request)[served]
+        served = served[np.lexsort((served, -worth, self.member[served]))]
+        member = self.member[served]
+        rank = np.arange(len(served)) - np.searchsorted(member, member, side="left")
+        bonus = np.zeros(self.instance.requests, np.int64)
+        chosen = served[rank < self.target[member]]
+        bonus[chosen] = found.bonus[self.member[chosen]]
+        night, self.solved = self.instance, self.solved + 1
+        groups = self.solver(replace(night, value=night.value + bonus[night.request_of_column])).group_of_request
+        nobody = np.zeros(night.requests, np.bool_)
+        return self._within_cap(groups, found.bonus, nobody, _CAP_ROUNDS_WITH_BONUS)
 
     def _turn(self, served: NDArray[np.int64], bonus: NDArray[np.float64]) -> NDArray[np.float64]:
         """Which bonuses to raise (1) and to lower (-1).

@@ -270,3 +270,17 @@ def test_a_cancelled_grant_is_worth_nothing() -> None:
     record: list[Entry] = [Accepted(Grant(Asker(key), 0, 0, 10), 70, 0.0) for key in "ab"]
     assert value_of(record) == 140
     assert value_of([*record, Cancelled("a"), Refused(Asker("c"), Refusal.FULL, ())]) == 70
+
+
+def test_a_floor_takes_no_more_than_it_wants_of_requests_that_are_alike() -> None:
+    """Two spaces, two equal patients and four dearer others: one bonus alone would move both patients or none."""
+    six = np.arange(6)
+    night = Instance(
+        lot=np.array([0]), start=np.array([0]), end=np.array([60]), capacity=np.array([2]),
+        arrive=np.zeros(6, np.int32), depart=np.full(6, 60, np.int32), first=np.arange(7), group=np.zeros(6, np.int32),
+        value=np.where(six < 2, 200, 900), until=np.full(6, 60, np.int32),
+    )  # fmt: skip
+    policy = FairnessPolicy(members=("others", "patient"), floors=(0.0, 0.5))
+    found = allocate_fairly(night, (six < 2).astype(np.int32), policy)
+    assert [each.served for each in found.members] == [1, 1]
+    assert (found.value, found.cost_of_floors) == (1100, 700)
