@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _COLUMNS = """s.id, s.code, s.user_id, s.class_id, s.lot_id, s.plate, s.user_group, s.state, s.valid_from, s.valid_until,
 s.months, s.first_day, s.price_fen, s.asked_at, s.decided_at, s.withdrawn_at, s.ended_at, s.request_digest"""
 
+_ANY_ID = 2**62  # above all ids
+
 # Whoever changes how many permits a class has waits here for others that do; in the order of ids.
 _TAKE_TURNS = """
 SELECT pg_advisory_xact_lock(hashtextextended('permits of a class', id)) FROM (SELECT unnest(%s::integer[]) AS id ORDER BY 1) c
@@ -50,10 +52,11 @@ _IDS_OF_CLASSES = "SELECT id FROM shared_permits WHERE class_id = ANY(%s) AND st
 _LOCK_OF_CLASSES = f"""
 SELECT {_COLUMNS} FROM shared_permits s WHERE s.class_id = ANY(%s) AND s.state = ANY(%s) ORDER BY s.id FOR UPDATE
 """  # noqa: S608  # same
-_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s ORDER BY s.id DESC LIMIT %s"  # noqa: S608  # same
+_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.id < %s ORDER BY s.id DESC LIMIT %s"  # noqa: S608  # same
 _OF_OPERATOR = f"""
 SELECT {_COLUMNS} FROM shared_permits s JOIN lots l ON l.id = s.lot_id
-WHERE l.operator_id = %(operator)s AND (%(state)s::text IS NULL OR s.state = %(state)s) ORDER BY s.id DESC LIMIT %(most)s
+WHERE l.operator_id = %(operator)s AND s.id < %(before)s AND (%(state)s::text IS NULL OR s.state = %(state)s)
+ORDER BY s.id DESC LIMIT %(most)s
 """  # noqa: S608  # same
 
 # Time that permits hold, or are applied for, of a class.
@@ -241,16 +244,16 @@ def lock_of_classes(connection: Connection[Any], class_ids: Sequence[int], *stat
     return [_permit(row) for row in connection.execute(_LOCK_OF_CLASSES, (list(class_ids), names))]
 
 
-def of_person(connection: Connection[Any], user_id: int, most: int) -> list[SharedPermit]:
-    """A person's, the newest first."""
-    return [_permit(row) for row in connection.execute(_OF_PERSON, (user_id, most))]
+def of_person(connection: Connection[Any], user_id: int, most: int, *, before: int | None = None) -> list[SharedPermit]:
+    """A person's, the newest first; those before an id."""
+    return [_permit(row) for row in connection.execute(_OF_PERSON, (user_id, before or _ANY_ID, most))]
 
 
 def of_operator(
-    connection: Connection[Any], operator_id: int, state: PermitState | None, most: int
+    connection: Connection[Any], operator_id: int, most: int, *, state: str | None = None, before: int | None = None
 ) -> list[SharedPermit]:
-    """Those of an operator's lots, the newest first."""
-    values = {"operator": operator_id, "state": state.value if state else None, "most": most}
+    """Those of an operator's lots, the newest first; those before an id."""
+    values = {"operator": operator_id, "state": state, "most": most, "before": before or _ANY_ID}
     return [_permit(row) for row in connection.execute(_OF_OPERATOR, values)]
 
 
