@@ -10,16 +10,32 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from api.agreement_views import (
+    AgreementChange,
+    AgreementPage,
+    AgreementView,
+    AgreementWish,
+    CalendarView,
+    StateWish,
+    SuspensionList,
+    SuspensionView,
+    SuspensionWish,
+)
+from api.agreements import agreement_routes
 from api.availability import Availability, availability_routes
 from api.edge import Edge
 from api.live import LiveHub, live_routes
 from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
+from api.me import Me, NoticePage, NoticesSeen, SeenCount, me_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
 from api.payments import NoticeTaken, PaymentOrder, PaymentPage, payment_routes
 from api.problems import register_problems
 from api.quotes import Quote, quote_routes
+from api.reservation_views import ReservationPage, ReservationRequest, ReservationView
+from api.reservations import reservation_routes
 from api.routing import DirectRoute, Shortcut
+from api.shared_permits import PERMIT_SCHEMAS, permit_routes
 from api.standing import Standing, standing_routes
 
 if TYPE_CHECKING:
@@ -65,6 +81,10 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     quote_routes(app.router, api)
     standing_routes(app.router, api)
     payment_routes(app.router, api)
+    reservation_routes(app.router, api)
+    permit_routes(app.router, api)
+    me_routes(app.router, api)
+    agreement_routes(app.router, api)
     live_routes(app.router, hub)
     operations_routes(app.router, api)
     register_problems(app)
@@ -80,14 +100,23 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
         PaymentPage,
         PaymentOrder,
         NoticeTaken,
+        ReservationRequest,
+        ReservationView,
+        ReservationPage,
+        Me,
+        NoticePage,
+        NoticesSeen,
+        SeenCount,
+        *PERMIT_SCHEMAS,
     )
     app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(api.http.origins),
-            allow_methods=["GET"],
-            expose_headers=["ETag", "Parking-As-Of", "X-Request-Id"],
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match"],
+            expose_headers=["ETag", "Location", "Parking-As-Of", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(Edge, measures=api.measures)
     return app
