@@ -100,7 +100,7 @@ def add_drivers(
     """
     from parking_core.flows.keep_accounts import add_accounts  # other commands start faster
 
-    wanted = _made_up(count, [_share(text) for text in group or ()], prefix, random.Random(seed))  # noqa: S311  # plates
+    wanted = _made_up(count, [_share(text) for text in group or ()], prefix, random.Random(seed))  # noqa: S311  # made-up plates keep no secret
     try:
         descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
