@@ -35,8 +35,8 @@ UPDATE permit_draws SET state = %(state)s, until = %(until)s, reservation_id = c
 WHERE shared_permit_id = %(permit)s AND since = %(since)s
 """
 
-_LOST = """
-SELECT count(*)::int FROM permit_draws WHERE shared_permit_id = %s AND state = 'refunded' AND since >= %s AND since < %s
+_COUNT = """
+SELECT count(*)::int FROM permit_draws WHERE shared_permit_id = %s AND state = %s AND since >= %s AND since < %s
 """
 
 # A reservation that stood for openings and could not be kept either.
@@ -87,9 +87,9 @@ def stand(connection: Connection[Any], draw: Draw) -> None:
     connection.execute(_STAND, values)
 
 
-def lost(connection: Connection[Any], permit_id: int, begins: datetime, ends: datetime) -> int:
-    """How many openings that began within a stretch of time were lost through the owner."""
-    row = connection.execute(_LOST, (permit_id, begins, ends)).fetchone()
+def count(connection: Connection[Any], permit_id: int, state: DrawState, begins: datetime, ends: datetime) -> int:
+    """How many openings in a state began, or begin, within a stretch of time."""
+    row = connection.execute(_COUNT, (permit_id, state.value, begins, ends)).fetchone()
     return int(row[0]) if row else 0
 
 

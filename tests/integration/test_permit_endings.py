@@ -12,6 +12,7 @@ import pytest
 from parking_core.errors import ConflictError
 from parking_core.flows.end_reservation import end_reservation
 from parking_core.flows.share_permits import (
+    Watched,
     cars_outside_window,
     draw,
     end_for_owner,
@@ -21,6 +22,7 @@ from parking_core.flows.share_permits import (
     refund_lost_elsewhere,
     resolve_draws,
     settle_permit_money,
+    watch_permits,
     withdraw,
 )
 from parking_core.reservations import EventKind, PermitState, ViolationKind
@@ -160,6 +162,22 @@ def test_an_owner_who_ends_the_agreement_pays_for_what_had_not_begun(permits: Pe
     permits.check_law()
 
 
+def test_what_was_moved_is_not_given_back_too(permits: PermitTown) -> None:
+    permits.nights(1, terms=_ALL)
+    permits.nights(1, terms=Terms(permit_fen_per_month=None))
+    _, permit = permits.holder()
+    _settle(permits, _MIDNIGHT)
+    at = EVENING + 10 * DAY + HOUR
+    _suspend(permits, "S01-A", at + DAY, 1000, now=at)
+    states = _states(permits, permit)
+    kept = states[11:].count("moved")
+    assert states[:11] == ["drawn"] * 11
+    assert kept > 10
+    end_for_owner(permits.db, [permits.classes["S01-A"]], at, by="o", cause="termination", zone=ZONE)
+    assert _settle(permits, at).refunded_fen == round(20_000 * (_OPENINGS - 11 - kept) / _OPENINGS)
+    permits.check_law()
+
+
 # --- violations -------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +301,20 @@ def test_permits_that_cost_nothing_move_no_money(permits: PermitTown) -> None:
     permits.holder()
     assert _settle(permits, _MIDNIGHT).charged_fen == 0
     assert permits.rows("SELECT FROM holds") == []
+
+
+def test_the_worker_does_what_is_due_once(permits: PermitTown) -> None:
+    permits.nights(2)
+    person, permit = permits.holder()
+    _inside(permits, permit, EVENING + DAY + HOUR)
+    at = EVENING + DAY + 14 * HOUR
+    assert watch_permits(permits.db, permits.offers, at + 59 * HOUR / 60) == Watched(charged_fen=20_000)
+    assert watch_permits(permits.db, permits.offers, at + HOUR) == Watched(violations=1)
+    assert not watch_permits(permits.db, permits.offers, at + 2 * HOUR).anything
+    assert permits.notices(person)[-1] == "violation"
+    permits.db.execute("UPDATE visits SET state = 'closed'")
+    assert watch_permits(permits.db, permits.offers, permit.valid_until) == Watched(ended=1)
+    assert permits.now(permit).state is PermitState.EXPIRED
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------

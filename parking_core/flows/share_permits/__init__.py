@@ -2,7 +2,7 @@
 
     driver     apply ──► (operator: approve | refuse) ──► active ──► withdraw, give_back of an opening
     day        draw            openings of new days, before anybody else can take of them
-    hour       expire_permits, refund_lost_elsewhere, settle_permit_money
+    worker     watch_permits   expiry, months, violations
     barrier    note_violation, cars_outside_window
     owner      resolve_draws (suspension), end_for_owner (termination)
 
@@ -24,11 +24,13 @@ from parking_core.flows.share_permits.ending import (
 )
 from parking_core.flows.share_permits.money import Settled, settle_permit_money
 from parking_core.flows.share_permits.suspension import Resolved, refund_lost_elsewhere, resolve_draws
+from parking_core.flows.share_permits.watching import Watched, watch_permits
 
 __all__ = [
     "Drawn",
     "Resolved",
     "Settled",
+    "Watched",
     "apply",
     "approve",
     "cars_outside_window",
@@ -41,5 +43,6 @@ __all__ = [
     "refuse",
     "resolve_draws",
     "settle_permit_money",
+    "watch_permits",
     "withdraw",
 ]

@@ -19,7 +19,7 @@ from parking_core.flows.share_permits import openings
 from parking_core.reservations import PermitState
 from parking_core.settlement import Hold, HoldState, postings
 from parking_core.settlement import holds as hold_rules
-from parking_core.share_permits import HELD_AHEAD, months_of, worth_fen
+from parking_core.share_permits import HELD_AHEAD, DrawState, months_of, worth_fen
 from parking_core.sharing import read_terms
 from parking_core.store import holds, journal, permit_draws, permit_months, share_permits
 from parking_core.store.permit_months import PaidMonth
@@ -77,7 +77,7 @@ def release_months(connection: Connection[Any], permit: SharedPermit, since: dat
 def count_lost(connection: Connection[Any], permit: SharedPermit, zone: ZoneInfo) -> None:
     """Counts again what the openings that a locked permit has lost are worth. The caller's transaction holds it.
 
-    Where the owner has ended it, all that had not begun by then is lost.
+    Where the owner has ended it, all that had not begun by then is lost, but for what was moved.
     """
     if permit.class_id is None:
         return
@@ -87,8 +87,9 @@ def count_lost(connection: Connection[Any], permit: SharedPermit, zone: ZoneInfo
         begins = max(month.begins, permit.valid_from)
         all_of_it = [opening.begins for opening in openings.windows_openings(windows, zone, begins, month.ends)]
         until = month.ends if ended is None else min(max(ended, begins), month.ends)
-        lost = permit_draws.lost(connection, permit.id, begins, until)
+        lost = permit_draws.count(connection, permit.id, DrawState.REFUNDED, begins, until)
         lost += sum(at >= until for at in all_of_it)
+        lost -= permit_draws.count(connection, permit.id, DrawState.MOVED, until, month.ends)  # kept elsewhere
         worth = worth_fen(month.price_fen, lost, len(all_of_it))
         if worth > month.lost_fen:  # what was given back stays given
             permit_months.stand(connection, replace(month, lost_fen=worth))
