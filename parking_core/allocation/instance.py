@@ -209,6 +209,9 @@ def _made_from(document: dict[str, Any]) -> Instance:
     price = _numbers(document, "document", "lot_price_cents_h")
     walk = _walks(document, len(price))
     buffer = _part(document, "buffer_min", int)
+    if buffer < 0:
+        raise InvalidInputError(f'"buffer_min" is {buffer}; a space is kept free for 0 minutes or more.')
+    _refuse("k_nearest of request", nearest < 0, "is negative; give 0 or more lots")
     _refuse("lot of group", (lot < 0) | (lot >= len(price)), "has no price")
     _refuse("destination of request", (dest < 0) | (dest >= len(walk)), "has no walks")
     _refuse("departure of request", depart <= arrive, "is not after its arrival")
@@ -217,7 +220,7 @@ def _made_from(document: dict[str, Any]) -> Instance:
     chosen, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     counts = np.zeros(len(arrive) + 1, np.int64)
     for r in range(len(arrive)):
-        near = by_distance[dest[r], : max(nearest[r], 0)]
+        near = by_distance[dest[r], : nearest[r]]
         mine = np.sort(np.concatenate([np.zeros(0, np.int64), *(by_lot[one] for one in near)]))
         mine = mine[(start[mine] <= arrive[r]) & (end[mine] >= depart[r] + buffer)]
         rent = price[lot[mine]] * (depart[r] - arrive[r]) // _MINUTES
@@ -254,12 +257,19 @@ def _part(document: dict[str, Any], name: str, kind: type) -> Any:  # noqa: ANN4
 def _numbers(part: dict[str, Any], where: str, name: str) -> NDArray[np.int64]:
     if not isinstance(part.get(name), list):
         raise InvalidInputError(f'"{name}" is missing in {where}, or is no list.')
-    return _typed(f"{where}.{name}", part[name], np.int64).astype(np.int64)
+    return _listed(f"{where}.{name}", part[name])
+
+
+def _listed(name: str, given: object) -> NDArray[np.int64]:
+    """Numbers of a JSON list; true and false are none, though NumPy counts them among others."""
+    if isinstance(given, list) and any(isinstance(each, bool) for each in given):
+        raise InvalidInputError(f"{name} holds true or false; give whole numbers.")
+    return _typed(name, given, np.int64).astype(np.int64)
 
 
 def _walks(document: dict[str, Any], lots: int) -> NDArray[np.int64]:
     rows = _part(document, "walk_m", list)
-    table = [_typed(f"walk_m[{i}]", row, np.int64) for i, row in enumerate(rows)]
+    table = [_listed(f"walk_m[{i}]", row) for i, row in enumerate(rows)]
     for i, row in enumerate(table):
         if len(row) != lots:
             raise InvalidInputError(f"walk_m[{i}] has {len(row)} entries, there are {lots} lots.")

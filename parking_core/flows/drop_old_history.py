@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from parking_core.store import retention, silences
+from parking_core.store import demand, retention, silences
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +22,7 @@ LEDGER_KEPT = timedelta(days=30)  # a device with a wrong clock that redelivers 
 LEAST_KEPT = timedelta(days=7)  # late events and rollups need this much
 STAYS_KEPT = timedelta(days=30)  # in which space: for complaints
 LESSONS_KEPT = timedelta(days=200)  # buffers are learned from half a year
+DEMAND_KEPT = timedelta(days=180)  # half a year for planners; prices look back 120 days
 COMPRESSED_AFTER = timedelta(days=30)
 
 
@@ -37,6 +38,7 @@ class Dropped:
     compression: str
     stays: int = 0  # of guests in spaces
     lessons: int = 0  # of promises
+    demand_rows: int = 0  # of shared spaces, asked and refused
 
 
 def drop_old_history(connection: Connection, now: datetime, retention_days: int) -> Dropped:
@@ -55,7 +57,17 @@ def drop_old_history(connection: Connection, now: datetime, retention_days: int)
         stays = retention.drop_stays(connection, now - STAYS_KEPT)
         lessons = retention.drop_lessons(connection, now - LESSONS_KEPT)
     with connection.transaction():
+        demand_rows = demand.drop_before(connection, now - DEMAND_KEPT)
+    with connection.transaction():
         compression = retention.compress(connection, COMPRESSED_AFTER)
     return Dropped(
-        event_chunks, rollup_chunks, closing_chunks, ledger_rows, ended_silences, compression, stays, lessons
+        event_chunks,
+        rollup_chunks,
+        closing_chunks,
+        ledger_rows,
+        ended_silences,
+        compression,
+        stays,
+        lessons,
+        demand_rows,
     )
