@@ -15,6 +15,7 @@ import structlog
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 
+from parking_core.flows.allocate_round import answer_waiting
 from parking_core.flows.close_month import close_again, close_month, month_before
 from parking_core.flows.drop_old_history import drop_old_history
 from parking_core.flows.hold_money import expire_holds
@@ -24,6 +25,7 @@ from parking_core.flows.offers_in_force import OffersInForce
 from parking_core.flows.publish_tariff import announce_again
 from parking_core.flows.reconcile import reconcile_bills, reconcile_hours
 from parking_core.flows.settle_transactions import flag_missing_tacs
+from parking_core.flows.share_permits import watch_permits
 from parking_core.flows.strip_old_messages import strip_old_messages
 from parking_core.flows.watch_promises import watch_promises
 from parking_core.flows.watch_references import watch_references
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EVERY_MINUTE = "* * * * *"  # promises of shared spaces live by minutes: grace, warnings, fees
+_EVERY_TEN_MINUTES = "*/10 * * * *"  # a permit's car that stays too long is noted while it is still there
 _HOURLY = "12 * * * *"  # lanes tell an hour's total within its first minutes
 _LOOK_BACK = timedelta(days=7)  # a lane that was away for a week may still fill its hours
 _CLOSES_ON = 3  # day of the month: the centre decides disputes of the last day by then (T+2)
 _CLOSES_AGAIN_AT = 4  # local hour: months that are stated, for what was decided of them since
 _NIGHTLY = "17 19 * * *"  # UTC: 03:17 in China, when least happens
-_AT_ONCE = 2  # a long night's job must not keep the minute's waiting
+_AT_ONCE = 3  # a long night's job and a round must not keep the minute's waiting
+_ROUNDS = "*/5 * * * *"  # the day's round of shared spaces in its hour; who cannot wait for it is answered within this
 _GRACE_S = 30.0  # a running job may finish within this when the worker stops
 
 
@@ -52,7 +56,7 @@ def build(settings: Settings) -> App:
         conninfo=settings.database_url,
         kwargs={"options": "-c search_path=jobs,public", "application_name": "parking-worker-jobs"},
         min_size=1,
-        max_size=3,
+        max_size=4,
     )
     app = App(connector=connector)
     offers = OffersInForce(ZoneInfo(settings.time_zone), f"qr:{settings.acquirer.code}")
@@ -72,7 +76,45 @@ def build(settings: Settings) -> App:
     async def promised(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
         await in_thread(lambda: watch(settings, offers))
 
+    @app.periodic(cron=_EVERY_TEN_MINUTES)
+    @app.task(name="permits", queueing_lock="permits", pass_context=False)
+    async def permitted(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
+        await in_thread(lambda: keep_permits(settings, offers))
+
+    @app.periodic(cron=_ROUNDS)
+    @app.task(name="rounds", queueing_lock="rounds", pass_context=False)
+    async def rounds(timestamp: int) -> None:  # noqa: ARG001  # procrastinate passes the time it was due
+        await in_thread(lambda: hold_round(settings, offers))
+
     return app
+
+
+def hold_round(settings: Settings, offers: OffersInForce) -> None:
+    """Answers those who wait for shared spaces, when their round is due, and says what was reached."""
+    with psycopg.connect(
+        settings.database_url, autocommit=True, application_name="parking-worker-rounds"
+    ) as connection:
+        found = answer_waiting(connection, offers, datetime.now(UTC))
+    if found is not None:
+        log.info(
+            "round",
+            kind=found.kind,
+            requests=found.requests,
+            served=found.served,
+            value_fen=found.value_fen,
+            upper_bound_fen=found.upper_bound_fen,
+            seconds=round(found.seconds, 2),
+        )
+
+
+def keep_permits(settings: Settings, offers: OffersInForce) -> None:
+    """Ends permits whose time is over, takes and gives back their money, notes cars that stay; says what was done."""
+    with psycopg.connect(
+        settings.database_url, autocommit=True, application_name="parking-worker-permits"
+    ) as connection:
+        done = watch_permits(connection, offers, datetime.now(UTC))
+    if done.anything:
+        log.info("permits", **asdict(done))
 
 
 def watch(settings: Settings, offers: OffersInForce) -> None:
