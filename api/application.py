@@ -7,21 +7,10 @@ import contextlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api.agreement_views import (
-    AgreementChange,
-    AgreementPage,
-    AgreementView,
-    AgreementWish,
-    CalendarView,
-    StateWish,
-    SuspensionList,
-    SuspensionView,
-    SuspensionWish,
-)
-from api.agreements import agreement_routes
+from api.agreements import AGREEMENT_SCHEMAS, agreement_routes
 from api.availability import Availability, availability_routes
 from api.edge import Edge
 from api.live import LiveHub, live_routes
@@ -48,6 +37,27 @@ if TYPE_CHECKING:
 _DESCRIPTION = (
     "Live availability of a district's parking. Figures say up to when they hold (`as_of`, `age_s`, `stale`); "
     "an unknown space is never counted as free. Errors are RFC 9457 problem documents."
+)
+_SCHEMAS = (
+    Availability,
+    LotPage,
+    LotDetail,
+    SpacePage,
+    History,
+    Quote,
+    Standing,
+    PaymentPage,
+    PaymentOrder,
+    NoticeTaken,
+    ReservationRequest,
+    ReservationView,
+    ReservationPage,
+    Me,
+    NoticePage,
+    NoticesSeen,
+    SeenCount,
+    *AGREEMENT_SCHEMAS,
+    *PERMIT_SCHEMAS,
 )
 
 
@@ -76,50 +86,39 @@ def create_app(api: ApiState, background: Background | None = None) -> FastAPI:
     )
     app.state.hub = hub
     app.router.route_class = DirectRoute
-    availability_routes(app.router, api)
-    lot_routes(app.router, api)
-    quote_routes(app.router, api)
-    standing_routes(app.router, api)
-    payment_routes(app.router, api)
-    reservation_routes(app.router, api)
-    permit_routes(app.router, api)
-    me_routes(app.router, api)
-    agreement_routes(app.router, api)
-    live_routes(app.router, hub)
-    operations_routes(app.router, api)
+    _add_routes(app.router, api, hub)
     register_problems(app)
-    serve_openapi(
-        app,
-        Availability,
-        LotPage,
-        LotDetail,
-        SpacePage,
-        History,
-        Quote,
-        Standing,
-        PaymentPage,
-        PaymentOrder,
-        NoticeTaken,
-        ReservationRequest,
-        ReservationView,
-        ReservationPage,
-        Me,
-        NoticePage,
-        NoticesSeen,
-        SeenCount,
-        *PERMIT_SCHEMAS,
-    )
+    serve_openapi(app, *_SCHEMAS)
+    _add_layers(app, api)
+    return app
+
+
+def _add_routes(router: APIRouter, api: ApiState, hub: LiveHub) -> None:
+    availability_routes(router, api)
+    lot_routes(router, api)
+    quote_routes(router, api)
+    standing_routes(router, api)
+    payment_routes(router, api)
+    reservation_routes(router, api)
+    permit_routes(router, api)
+    me_routes(router, api)
+    agreement_routes(router, api)
+    live_routes(router, hub)
+    operations_routes(router, api)
+
+
+def _add_layers(app: FastAPI, api: ApiState) -> None:
+    """From the innermost to the outermost."""
     app.add_middleware(Shortcut, routes=app.routes)
     if api.http.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(api.http.origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "PATCH"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match"],
             expose_headers=["ETag", "Location", "Parking-As-Of", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(Edge, measures=api.measures)
-    return app
 
 
 def _version() -> str:
