@@ -23,6 +23,7 @@ from parking_core.errors import (
     ServiceUnavailableError,
     UnauthorizedError,
 )
+from parking_core.flows.agree_sharing import VersionMovedError
 from parking_core.payments import AlreadyPaidError, LinkOverError
 from parking_core.store.acquirer import AcquirerRefusedError
 
@@ -36,6 +37,7 @@ STATUS_OF: dict[type[ParkingError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
     UnsupportedBodyError: 415,
+    VersionMovedError: 412,
     ConflictError: 409,
     UnauthorizedError: 401,
     ForbiddenError: 403,
