@@ -66,9 +66,9 @@ class Stage:
         """The worker."""
         return self._process("worker", "w", "leading", environ)
 
-    def api(self, port: int, **environ: str) -> Process:
-        """The API."""
-        return self._process("api", "api", "price list loaded", {"PARKING_HTTP_PORT": str(port), **environ})
+    def api(self, port: int, instance: str = "api", **environ: str) -> Process:
+        """An API process on a port of its own."""
+        return self._process("api", instance, "price list loaded", {"PARKING_HTTP_PORT": str(port), **environ})
 
     def _process(self, root: str, instance: str, ready_word: str, environ: dict[str, str]) -> Process:
         key = f"{root}-{instance}"

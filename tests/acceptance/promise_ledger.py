@@ -1,0 +1,201 @@
+"""What must hold of promises whatever was killed, asked of the database and of what clients were told.
+
+Capacity is counted anew, with arithmetic of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from parking_core.reservations import standing_of
+from parking_core.sharing import AllocationPolicy
+from parking_core.store import promises, reservations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from psycopg import Connection
+
+    from tests.acceptance.drivers import Wish
+
+_SLOT_S: Final = 300
+_SLOTS: Final = 288
+_MOST_SHOWN: Final = 5
+_MOST_FEE_FEN: Final = AllocationPolicy().overstay.most_fen or 0
+_EARLY_MIN: Final = AllocationPolicy().early_min
+_CHARGED_FROM_MIN: Final = AllocationPolicy().overstay.charged_from_min
+
+# Each must find nothing. Promises are reservations with a class: they were granted, whatever became of them.
+_FAULTS: Final = {
+    "a promise without its one hold": """
+        SELECT r.code, r.state, count(h.id), min(h.state) FROM reservations r
+        LEFT JOIN holds h ON h.key = 'reservation:' || r.code WHERE r.class_id IS NOT NULL GROUP BY r.id
+        HAVING count(h.id) <> 1 OR min(h.amount_fen) <> r.price_fen + %(most_fee)s OR min(h.state) <> CASE r.state
+            WHEN 'granted' THEN 'placed' WHEN 'arrived' THEN 'placed' WHEN 'completed' THEN 'captured' ELSE 'released' END""",
+    "a hold of no promise": """
+        SELECT h.key FROM holds h LEFT JOIN reservations r ON h.key = 'reservation:' || r.code AND r.class_id IS NOT NULL
+        WHERE r.id IS NULL OR r.hold_key IS DISTINCT FROM h.key""",
+    "a promise without its one covering permit": """
+        SELECT r.code, r.state, count(p.id), count(n.plate) FROM reservations r
+        LEFT JOIN permits p ON p.code = r.code AND p.lot_id = r.lot_id AND p.kind = 'reservation' AND p.slots = 1
+            AND p.valid_from = r.arrive_at - make_interval(mins => %(early)s)
+            AND (r.state NOT IN ('granted', 'arrived')
+                 OR p.valid_until = r.depart_at + make_interval(mins => %(charged_from)s))
+            AND (r.state <> 'cancelled' OR p.valid_until <= greatest(r.ended_at, p.valid_from + interval '1 second'))
+        LEFT JOIN permit_plates n ON n.permit_id = p.id AND n.plate = r.plate
+        WHERE r.class_id IS NOT NULL GROUP BY r.id HAVING (count(p.id), count(n.plate)) <> (1, 1)""",
+    "a permit of no promise": """
+        SELECT p.code FROM permits p LEFT JOIN reservations r ON r.code = p.code AND r.class_id IS NOT NULL
+        WHERE r.id IS NULL""",
+    "a promise that its barriers were not told of, once each": """
+        SELECT r.code, r.state, l.device_id FROM reservations r
+        JOIN devices d ON d.lot_id = r.lot_id JOIN lanes l ON l.device_id = d.id AND l.direction <> 'exit'
+        LEFT JOIN commands c ON c.device_id = l.device_id AND c.cause = 'reservation:' || r.code
+            AND c.payload ->> 'reservation' = r.code
+        WHERE r.class_id IS NOT NULL GROUP BY r.id, l.device_id
+        HAVING count(c.id) FILTER (WHERE c.kind = 'expect_vehicle' AND c.payload ->> 'plate' = r.plate) <> 1
+            OR count(c.id) FILTER (WHERE c.kind = 'forget_vehicle') <> (r.state = 'cancelled')::int""",
+    "a command for no promise": """
+        SELECT c.cause FROM commands c
+        LEFT JOIN reservations r ON c.cause = 'reservation:' || r.code AND r.class_id IS NOT NULL
+        WHERE c.kind IN ('expect_vehicle', 'forget_vehicle') AND r.id IS NULL""",
+    "a driver who was not told, once": """
+        SELECT r.code, r.state, n.kinds FROM reservations r CROSS JOIN LATERAL (
+            SELECT array_agg(kind ORDER BY id) FILTER (WHERE kind IN ('reservation_granted', 'reservation_cancelled'))
+            FROM user_notices WHERE user_id = r.user_id AND detail ->> 'reservation' = r.code) AS n (kinds)
+        WHERE coalesce(n.kinds, '{}') <> CASE WHEN r.class_id IS NULL THEN '{}'::text[]
+            WHEN r.state = 'cancelled' THEN ARRAY['reservation_granted', 'reservation_cancelled']
+            ELSE ARRAY['reservation_granted'] END""",
+    "a person with more promises than are allowed": """
+        SELECT user_id, count(*) FROM reservations WHERE state IN ('granted', 'arrived') GROUP BY 1
+        HAVING count(*) > %(most_active)s""",
+    "a car that is promised two spaces at once": """
+        SELECT a.code, b.code FROM reservations a JOIN reservations b USING (plate)
+        WHERE a.id < b.id AND a.state IN ('granted', 'arrived') AND b.state IN ('granted', 'arrived')
+          AND a.arrive_at < b.depart_at AND b.arrive_at < a.depart_at""",
+    "two cars on one space": """
+        SELECT a.space_id, a.reservation_id, b.reservation_id FROM space_stays a JOIN space_stays b USING (space_id)
+        WHERE a.id < b.id AND a.during && b.during""",
+}
+_EVENTS = "SELECT id FROM reservations ORDER BY id"
+_PROMISED = """
+SELECT class_id, arrive_at, until_at FROM reservations WHERE state IN ('granted', 'arrived')
+"""
+_OFFERED = """
+SELECT d.class_id, d.day, d.offered, d.free, (SELECT count(*) FROM class_spaces s WHERE s.class_id = d.class_id)
+FROM capacity_days d
+"""
+_ASKED = """
+SELECT u.code, r.idempotency_key, r.code, r.class_id IS NOT NULL, r.state, l.code, r.plate, r.arrive_at, r.depart_at,
+       r.price_fen, (SELECT detail ->> 'reason' FROM reservation_events e WHERE e.reservation_id = r.id AND kind = 'refused')
+FROM reservations r JOIN user_accounts u ON u.id = r.user_id LEFT JOIN lots l ON l.id = r.lot_id
+"""
+
+
+def faults_of(database_url: str, wishes: Iterable[Wish], cancelled: set[str]) -> list[str]:
+    """Everything that must not be, one sentence each; empty when all is well."""
+    with psycopg.connect(database_url, autocommit=True) as db:
+        values = {
+            "most_fee": _MOST_FEE_FEN,
+            "early": _EARLY_MIN,
+            "charged_from": _CHARGED_FROM_MIN,
+            "most_active": AllocationPolicy().most_active,
+        }
+        found = []
+        for name, query in _FAULTS.items():
+            rows = db.execute(query.encode(), values).fetchall()
+            found += [f"{name}: {rows[:_MOST_SHOWN]} ({len(rows)})"] if rows else []
+        found += [*_oversold(db), *_unfolded(db), *_unlike_answers(db, list(wishes), cancelled)]
+        found += [f"the platform's own audit: {each}" for each in promises.audit_capacity(db, datetime.now(UTC))]
+        found += [f"the platform's own audit: orphan {key}" for key in promises.orphan_holds(db)]
+        return found
+
+
+def _oversold(db: Connection[Any]) -> list[str]:
+    """Slot by slot: what is left is what the spaces are less the promises that touch it, and never below nothing."""
+    taken = Counter[tuple[int, int]]()
+    for class_id, since, until in db.execute(_PROMISED).fetchall():
+        first, last = since.timestamp() // _SLOT_S, -(-until.timestamp() // _SLOT_S)
+        taken.update((class_id, slot) for slot in range(int(first), int(last)))
+    found, seen = list[str](), set[tuple[int, int]]()
+    for class_id, day, offered, free, spaces in db.execute(_OFFERED).fetchall():
+        begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) // _SLOT_S
+        for slot in range(_SLOTS):
+            promised = taken[class_id, begin + slot]
+            seen.add((class_id, begin + slot))
+            if not (0 <= free[slot] == offered[slot] - promised and promised <= offered[slot] <= spaces):
+                found.append(
+                    f"class {class_id}, {day} slot {slot}: {promised} promises of {spaces} spaces, "
+                    f"offered {offered[slot]}, free {free[slot]}"
+                )
+    found += [f"promised where nothing is offered: {place}" for place in +taken if place not in seen]
+    return found[:_MOST_SHOWN]
+
+
+def _unfolded(db: Connection[Any]) -> list[str]:
+    """Reservations whose events do not lead to what their row says, or say something twice."""
+    found = []
+    for (number,) in db.execute(_EVENTS).fetchall():
+        events, row = reservations.events(db, number), reservations.lock(db, number)
+        told = standing_of(events)
+        same = (told.state, told.lateness, told.class_id, told.price_fen, told.fee_fen)
+        kinds = Counter(event.kind.value for event in events)
+        decided = "granted" if row.class_id else "refused"
+        expected = {"asked": 1, decided: 1} | ({"cancelled": 1} if row.state.value == "cancelled" else {})
+        if same != (row.state, row.lateness, row.class_id, row.price_fen, row.fee_fen):
+            found.append(f"{row.code} is {row.state}, its events say {told}")
+        if {kind: kinds[kind] for kind in expected} != expected or kinds["cancelled"] > 1:
+            found.append(f"{row.code} has the events {dict(kinds)}")
+    return found[:_MOST_SHOWN]
+
+
+def _unlike_answers(db: Connection[Any], wishes: list[Wish], cancelled: set[str]) -> list[str]:
+    """Keys without exactly one reservation, and answers that are not what is stored."""
+    rows = defaultdict(list)
+    for user, key, *row in db.execute(_ASKED).fetchall():
+        rows[user, key].append(row)
+    found = [f"nobody asked under {place}" for place in rows.keys() - {(wish.user, wish.key) for wish in wishes}]
+    for wish in wishes:
+        stored = rows[wish.user, wish.key]
+        if len(stored) != 1:
+            found.append(f"{len(stored)} reservations under the key {wish.key} of {wish.user}")
+            continue
+        found += [
+            f"{wish.user} was told {status} {answer}, stored is {stored[0]}"
+            for status, answer in wish.answers
+            if _said(status, answer) != _stored(stored[0])
+        ]
+        code, granted, state = stored[0][:3]
+        ends = "refused" if not granted else "cancelled" if code in cancelled else None
+        if ends != (state if state in {"refused", "cancelled"} else None):
+            found.append(f"{code} is {state}, its driver {'gave it back' if code in cancelled else 'did not'}")
+        if not wish.answers:
+            found.append(f"{wish.user} has no answer to {wish.key}")
+    asked = db.execute("SELECT count(*) FROM asked_demand").fetchone()
+    first_hand = sum("instead_of" not in wish.body for wish in wishes)
+    if asked != (first_hand,):
+        found.append(f"{asked} asked for by the figures of demand, {first_hand} did")
+    return found[: 2 * _MOST_SHOWN]
+
+
+def _said(status: int, answer: dict[str, Any]) -> tuple[Any, ...]:
+    lot, refusal = answer.get("lot") or {}, answer.get("refusal") or {}
+    moments = (datetime.fromisoformat(answer[name]) for name in ("arrive_at", "depart_at"))
+    return (
+        status == 201,  # created
+        answer["code"],
+        lot.get("code"),
+        answer["plate"],
+        *moments,
+        answer["price_fen"],
+        refusal.get("reason"),
+    )
+
+
+def _stored(row: list[Any]) -> tuple[Any, ...]:
+    code, granted, _, lot, plate, arrive, depart, price, reason = row
+    return granted, code, lot, plate, arrive, depart, price, reason
