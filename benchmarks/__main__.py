@@ -1,6 +1,6 @@
 """`make bench`: every benchmark with its peers, and one table.
 
-    python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [allocation] [online]
+    python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [allocation] [online] [hospital]
                          [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
@@ -25,6 +25,7 @@ from benchmarks import (
     allocation_online,
     clearing,
     closing,
+    hospital_month,
     http,
     ingest_table,
     lanes,
@@ -42,8 +43,20 @@ if TYPE_CHECKING:
 
 MESSAGES = 1_000_000
 QUICK_MESSAGES, QUICK_PROBES, QUICK_EVENTS = 100_000, 60, 1_000_000
-NAMES = ("ingest", "lanes", "clearing", "quotes", "closing", "latency", "http", "rebuild", "allocation", "online")
-_WITHOUT_SERVICES = frozenset({"http", "quotes", "allocation", "online"})
+NAMES = (
+    "ingest",
+    "lanes",
+    "clearing",
+    "quotes",
+    "closing",
+    "latency",
+    "http",
+    "rebuild",
+    "allocation",
+    "online",
+    "hospital",
+)
+_WITHOUT_SERVICES = frozenset({"http", "quotes", "allocation", "online", "hospital"})
 _PACKAGES = (
     *("mqtt5", "psycopg", "numpy", "redis", "fastapi", "uvicorn", "aiomqtt", "sqlalchemy", "mq-bridge"),
     *("numba", "highspy", "ortools"),
@@ -84,6 +97,7 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
         "quotes": quotes.run,
         "allocation": lambda: allocation.run(quick=asked.quick),
         "online": lambda: allocation_online.run(quick=asked.quick),
+        "hospital": lambda: hospital_month.run(quick=asked.quick),
     }
     if running is not None:
         known |= {
