@@ -4,9 +4,10 @@ A token is 256 random bits, of which the database holds the SHA-256 digest; no l
 database said of a digest is believed for 3 seconds (KNOWN_S): so long a disabled account or a replaced token still works
 at most.
 
-Limits, in each process: 20 requests a second and account (100 at once), 100 a second and client (500 at once: mobile
-networks put many phones behind one address), and of tokens that nobody has 1 a second and client (20 at once). A client
-that has guessed too often is let in only with tokens that this process knows at the moment.
+Limits, in each process: 20 requests a second and account (100 at once), 1,000 a second and client (2,000 at once: mobile
+networks put many phones behind one address, and a flood of bad requests is cheap to refuse), and of tokens that nobody
+has 1 a second and client (20 at once). A client that has guessed too often is let in only with tokens that this process
+knows at the moment.
 """
 
 from __future__ import annotations

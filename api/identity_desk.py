@@ -20,7 +20,7 @@ class IdentityDesk:
     """Whom this process knows at the moment, and how often who may ask."""
 
     accounts: Buckets = field(default_factory=lambda: Buckets(rate=20, burst=100))
-    clients: Buckets = field(default_factory=lambda: Buckets(rate=100, burst=500))
+    clients: Buckets = field(default_factory=lambda: Buckets(rate=1000, burst=2000))
     strangers: Buckets = field(default_factory=lambda: Buckets(rate=1, burst=20))
     _known: OrderedDict[bytes, tuple[Person, float]] = field(default_factory=OrderedDict)
 
