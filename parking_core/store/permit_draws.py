@@ -28,7 +28,7 @@ _TO_RESOLVE = f"""
 SELECT {_COLUMNS} FROM permit_draws d
 WHERE d.class_id = ANY(%(classes)s) AND d.state = 'drawn' AND d.since < %(until)s AND d.until > %(since)s
 ORDER BY d.shared_permit_id, d.since
-"""  # noqa: S608  # same
+"""  # noqa: S608  # the columns are the constant above
 
 _STAND = """
 UPDATE permit_draws SET state = %(state)s, until = %(until)s, reservation_id = coalesce(%(reservation)s, reservation_id)
@@ -39,16 +39,21 @@ _COUNT = """
 SELECT count(*)::int FROM permit_draws WHERE shared_permit_id = %s AND state = %s AND since >= %s AND since < %s
 """
 
-# A reservation that stood for openings and could not be kept either.
+# A reservation that stood for openings and could not be kept either, wherever it was moved meanwhile.
 _LOST_ELSEWHERE = f"""
-SELECT {_COLUMNS} FROM permit_draws d JOIN reservations r ON r.id = d.reservation_id
+WITH RECURSIVE stands (first, last) AS (
+    SELECT DISTINCT reservation_id, reservation_id FROM permit_draws WHERE state = 'moved'
+    UNION
+    SELECT s.first, r.moved_to FROM stands s JOIN reservations r ON r.id = s.last WHERE r.moved_to IS NOT NULL
+)
+SELECT {_COLUMNS} FROM permit_draws d JOIN stands s ON s.first = d.reservation_id JOIN reservations r ON r.id = s.last
 WHERE d.state = 'moved' AND r.state = 'withdrawn' ORDER BY d.shared_permit_id, d.since LIMIT %s
-"""  # noqa: S608  # same
+"""  # noqa: S608  # the columns are the constant above
 
 _AT = f"""
 SELECT {_COLUMNS} FROM permit_draws d JOIN shared_permits s ON s.id = d.shared_permit_id
 WHERE s.lot_id = %s AND s.plate = %s AND d.state = 'drawn' AND d.since <= %s AND d.until > %s ORDER BY d.since LIMIT 1
-"""  # noqa: S608  # same
+"""  # noqa: S608  # the columns are the constant above
 
 _INSIDE = "SELECT EXISTS (SELECT FROM space_stays WHERE shared_permit_id = %s AND left_at IS NULL)"
 

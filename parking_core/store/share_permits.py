@@ -44,20 +44,20 @@ RETURNING id
 """
 
 _FIND = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.code = %s"  # noqa: S608  # the columns are the constant above
-_OF_KEY = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.idempotency_key = %s"  # noqa: S608  # same
-_LOCK = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.id = %s FOR UPDATE"  # noqa: S608  # same
-_LOCK_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.code = %s FOR UPDATE"  # noqa: S608  # same
-_OF_ID = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.id = %s"  # noqa: S608  # same
+_OF_KEY = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.idempotency_key = %s"  # noqa: S608  # the columns are the constant above
+_LOCK = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.id = %s FOR UPDATE"  # noqa: S608  # the columns are the constant above
+_LOCK_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.code = %s FOR UPDATE"  # noqa: S608  # the columns are the constant above
+_OF_ID = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.id = %s"  # noqa: S608  # the columns are the constant above
 _IDS_OF_CLASSES = "SELECT id FROM shared_permits WHERE class_id = ANY(%s) AND state = ANY(%s) ORDER BY id"
 _LOCK_OF_CLASSES = f"""
 SELECT {_COLUMNS} FROM shared_permits s WHERE s.class_id = ANY(%s) AND s.state = ANY(%s) ORDER BY s.id FOR UPDATE
-"""  # noqa: S608  # same
-_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.id < %s ORDER BY s.id DESC LIMIT %s"  # noqa: S608  # same
+"""  # noqa: S608  # the columns are the constant above
+_OF_PERSON = f"SELECT {_COLUMNS} FROM shared_permits s WHERE s.user_id = %s AND s.id < %s ORDER BY s.id DESC LIMIT %s"  # noqa: S608  # the columns are the constant above
 _OF_OPERATOR = f"""
 SELECT {_COLUMNS} FROM shared_permits s JOIN lots l ON l.id = s.lot_id
 WHERE l.operator_id = %(operator)s AND s.id < %(before)s AND (%(state)s::text IS NULL OR s.state = %(state)s)
 ORDER BY s.id DESC LIMIT %(most)s
-"""  # noqa: S608  # same
+"""  # noqa: S608  # the columns are the constant above
 
 # Time that permits hold, or are applied for, of a class.
 _SPANS = """

@@ -11,6 +11,7 @@ import pytest
 
 from parking_core.errors import ConflictError
 from parking_core.flows.end_reservation import end_reservation
+from parking_core.flows.move_reservation import accommodate
 from parking_core.flows.share_permits import (
     Watched,
     cars_outside_window,
@@ -126,9 +127,14 @@ def test_an_opening_that_runs_lasts_until_the_owner_needs_the_space(permits: Per
 def test_a_night_that_is_lost_elsewhere_too_is_refunded(permits: PermitTown) -> None:
     permits.nights(1, terms=_ALL)
     permits.nights(1, terms=Terms(permit_fen_per_month=None))
+    permits.nights(1, terms=Terms(permit_fen_per_month=None))
     person, permit = permits.holder()
     _suspend(permits, "S01-A", EVENING + DAY, 14)
-    [(number,)] = permits.rows("SELECT id FROM reservations")
+    [(first,)] = permits.rows("SELECT id FROM reservations")
+    out = frozenset({permits.classes["S01-A"]})
+    assert accommodate(permits.db, permits.offers, first, EVENING, by="worker", cause="suspension", not_in=out)
+    assert refund_lost_elsewhere(permits.db, permits.offers, EVENING) == 0
+    [(number,)] = permits.rows("SELECT id FROM reservations WHERE state = 'granted'")
     with permits.db.transaction():
         moved = reservations.lock(permits.db, number)
         end_reservation(permits.db, moved, EventKind.WITHDRAWN, EVENING, by="worker", cause="suspension")
