@@ -19,6 +19,7 @@ from api.me import Me, NoticePage, NoticesSeen, SeenCount, me_routes
 from api.openapi import serve_openapi
 from api.operations import operations_routes
 from api.payments import NoticeTaken, PaymentOrder, PaymentPage, payment_routes
+from api.planning_sharing import PLANNING_SCHEMAS, planning_routes
 from api.problems import register_problems
 from api.quotes import Quote, quote_routes
 from api.reservation_views import ReservationPage, ReservationRequest, ReservationView
@@ -58,6 +59,7 @@ _SCHEMAS = (
     SeenCount,
     *AGREEMENT_SCHEMAS,
     *PERMIT_SCHEMAS,
+    *PLANNING_SCHEMAS,
 )
 
 
@@ -103,6 +105,7 @@ def _add_routes(router: APIRouter, api: ApiState, hub: LiveHub) -> None:
     permit_routes(router, api)
     me_routes(router, api)
     agreement_routes(router, api)
+    planning_routes(router, api)
     live_routes(router, hub)
     operations_routes(router, api)
 
