@@ -101,7 +101,7 @@ class GuestTown(SharedTown):
     def state(self, found: Reservation) -> str:
         return self.standing(found.code).state.value
 
-    def notices(self) -> list[str]:
+    def told(self) -> list[str]:
         return [kind for (kind,) in self.rows("SELECT kind FROM user_notices ORDER BY id")]
 
     def balances(self) -> dict[str, int]:

@@ -98,20 +98,24 @@ FROM lane_repeats r LEFT JOIN differences d
 WHERE r.reason = 'record_no_reused' AND r.amount_fen <> 0
 """
 
-# What owners are to get is their part of every promise that was paid, by the part that the entry names.
+# What owners are to get is their part of every promise that was paid or given back, by the part that the entry names.
 _OWNERS = """
-WITH booked AS (
-    SELECT a.code, j.id, j.kind, sum(p.amount_fen) AS fen, min(j.detail ->> 'owner_permille')::bigint AS permille
-    FROM accounts a JOIN postings p ON p.account_id = a.id JOIN journal j ON j.id = p.journal_id
-    WHERE a.kind = 'owner_payable' GROUP BY 1, 2, 3
+WITH shared AS (
+    SELECT l.code, j.id, -sum(p.amount_fen) AS fen, sum(p.amount_fen) FILTER (WHERE a.kind = 'owner_payable') AS owner_fen,
+           CASE WHEN j.kind = 'promise_paid' THEN min(j.detail ->> 'owner_permille')::numeric END AS permille
+    FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
+    JOIN lots l ON l.id = a.lot_id
+    WHERE j.kind = 'promise_paid'
+       OR EXISTS (SELECT FROM postings o JOIN accounts b ON b.id = o.account_id
+                  WHERE o.journal_id = j.id AND b.kind = 'owner_payable')
+    GROUP BY 1, 2, j.kind
 ), judged AS (
-    SELECT b.code, b.fen, CASE WHEN b.kind = 'promise_paid' THEN -((
-        SELECT sum(p.amount_fen) FILTER (WHERE p.amount_fen > 0) FROM postings p WHERE p.journal_id = b.id)
-        * b.permille * 2 + 1000)::bigint / 2000 END AS expected
-    FROM booked b
+    SELECT code, coalesce(owner_fen, 0)::bigint AS fen, -floor((fen * permille * 2 + 1000) / 2000)::bigint AS expected
+    FROM shared
 )
-SELECT code, count(*), sum(fen)::bigint, coalesce(sum(expected), 0)::bigint, count(*) FILTER (WHERE expected IS DISTINCT FROM fen)
-FROM judged GROUP BY 1 ORDER BY 1
+SELECT 'owner_payable:' || code, count(*), sum(fen)::bigint, coalesce(sum(expected), 0)::bigint,
+       count(*) FILTER (WHERE expected IS DISTINCT FROM fen)
+FROM judged GROUP BY code ORDER BY code
 """
 
 # Money that lanes took from cards and that is no entry, charges that are no entry, payments that are no entry; promises of spaces
@@ -137,11 +141,19 @@ LEFT JOIN (
 ) AS b USING (visit_id)
 WHERE c.amount_fen <> coalesce(b.fen, 0)
 UNION ALL
-SELECT 'captured holds', count(*), coalesce(sum(h.captured_fen - coalesce(b.fen, 0)), 0)::bigint
-FROM holds h LEFT JOIN LATERAL (
-    SELECT sum(p.amount_fen) AS fen FROM journal j JOIN postings p ON p.journal_id = j.id
-    WHERE j.key IN (h.key, 'hold:' || h.key) AND p.amount_fen > 0) AS b ON true
-WHERE h.captured_fen <> coalesce(b.fen, 0)
+SELECT 'captured holds', count(*), coalesce(sum(coalesce(h.fen, 0) - coalesce(b.fen, 0)), 0)::bigint
+FROM (
+    SELECT CASE WHEN key LIKE 'permit:%' THEN 'permit:' || split_part(key, ':', 2) ELSE key END AS promise,
+           sum(captured_fen) AS fen
+    FROM holds WHERE state = 'captured' GROUP BY 1) AS h
+FULL JOIN (
+    SELECT CASE WHEN j.key LIKE 'permit:%' THEN 'permit:' || split_part(j.key, ':', 2)
+                WHEN j.kind = 'hold_captured' THEN substr(j.key, 6) ELSE j.key END AS promise,
+           sum(p.amount_fen) FILTER (WHERE p.amount_fen > 0) AS fen
+    FROM journal j JOIN postings p ON p.journal_id = j.id
+    WHERE j.kind IN ('hold_captured', 'promise_paid') AND j.key NOT LIKE 'permit_refund:%' GROUP BY 1) AS b
+  ON b.promise = h.promise
+WHERE h.fen IS DISTINCT FROM b.fen
 UNION ALL
 SELECT 'completed reservations', count(*), coalesce(sum(r.price_fen + r.fee_fen - coalesce(h.captured_fen, 0)), 0)::bigint
 FROM reservations r LEFT JOIN holds h ON h.key = r.hold_key

@@ -25,7 +25,7 @@ WHERE id IN (
   AND state IN ('granted', 'arrived', 'lapsed', 'completed') ORDER BY id
 """  # noqa: S608  # the columns are a constant
 
-_LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = ANY(%s) ORDER BY id FOR UPDATE"  # noqa: S608  # same
+_LOCK = f"SELECT {COLUMNS} FROM reservations WHERE id = ANY(%s) ORDER BY id FOR UPDATE"  # noqa: S608  # the columns are a constant
 
 _PERMITS = """
 SELECT p.id, p.code, p.user_id, p.plate, d.lot_id, d.class_id, d.since, d.until

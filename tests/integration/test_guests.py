@@ -88,7 +88,7 @@ def test_a_late_guest_pays_a_fee_and_not_the_tariff_as_well(town: GuestTown) -> 
     assert town.rows("SELECT kind FROM violations WHERE withdrawn_at IS NULL") == [("overstay",)]
     assert town.balances()["acquirer:acq"] == 400 + 1200
     assert "receivable:S01" not in town.balances()
-    assert [kind for kind in town.notices() if kind.startswith("overstay")] == [
+    assert [kind for kind in town.told() if kind.startswith("overstay")] == [
         "overstay_warned",
         "overstay_charged",
         "overstay_violation",
@@ -142,7 +142,7 @@ def test_a_record_that_comes_late_takes_the_no_show_back(town: GuestTown) -> Non
     town.follow(130)
     assert town.state(found) == "lapsed"
     assert town.rows("SELECT withdrawn_at IS NOT NULL FROM violations") == [(True,)]
-    assert "no_show_withdrawn" in town.notices()
+    assert "no_show_withdrawn" in town.told()
 
 
 def test_entry_and_exit_that_come_at_once_are_a_stay_without_a_space(town: GuestTown) -> None:
@@ -259,7 +259,7 @@ def test_a_guest_for_whom_there_is_no_space_is_sent_elsewhere_at_once(town: Gues
     instead = reservations.lock(town.db, moved.moved_to or 0)
     assert (instead.lot_id, instead.state.value) == (town.lots["S02"], "granted")
     assert town.rows("SELECT reservation_id, late_id, at_barrier FROM let_downs") == [(second.id, first.id, True)]
-    assert "reservation_moved" in town.notices()
+    assert "reservation_moved" in town.told()
 
 
 def test_two_cars_never_stand_in_one_space(town: GuestTown) -> None:
