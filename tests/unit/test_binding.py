@@ -96,6 +96,15 @@ def test_promises_that_will_find_nothing_are_known_early() -> None:
     assert unserved(LotNow(one, (CarInside(1, until=105),), (later, soon)), 100) == ()
 
 
+def test_a_car_in_its_own_time_is_expected_to_leave_when_it_promised_not_when_its_buffer_ends() -> None:
+    one, soon = (WindowClass(0, 900, (1,)),), (promise(0, 105, 200),)
+    assert unserved(LotNow(one, (CarInside(1, until=120, leaves=105),), soon), 100) == ()
+    assert unserved(LotNow(one, (CarInside(1, until=120),), soon), 100) == soon  # its promise is not known
+    assert unserved(LotNow(one, (CarInside(1, until=120, leaves=95),), soon), 100) == soon  # late already
+    assert unserved(LotNow(one, (CarInside(1, until=104, leaves=95),), soon), 100) == ()  # and gone by its buffer's end
+    assert unserved(LotNow(one, (CarInside(1, until=100, leaves=95),), soon), 100) == soon  # overdue
+
+
 # --- laws ------------------------------------------------------------------------------------------------------------
 
 
