@@ -72,9 +72,9 @@ def parse_body(kind: type[Body], raw: bytes) -> Body:
         raise InvalidBodyError(FieldProblem("", f"It is not JSON ({error}).")) from error
     if not isinstance(values, dict):
         raise InvalidBodyError(FieldProblem("", "It must be a JSON object."))
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
-    if not values.keys() <= known:
-        raise InvalidBodyError(*_unknown(values, known), *_explain(kind, values))
+    known = kind.__struct_encode_fields__  # `structs.fields` reads all annotations again: 0.3 ms a request
+    if not values.keys() <= set(known):
+        raise InvalidBodyError(*_unknown(values, set(known)), *_explain(kind, values))
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:

@@ -167,7 +167,7 @@ class Viewer:
     def fresh(self, granted: Reservation) -> ReservationView | None:
         """Of a promise that was made this moment: all of it is known without another look at the database."""
         lot = self._lot(granted)
-        if granted.state is not ReservationState.GRANTED or lot is None:
+        if lot is None:
             return None
         held = granted.price_fen + (self.offer.policy.overstay.most_fen or 0) if granted.hold_key else 0
         return self.view(SeenReservation(granted, PlaceOfLot(lot.code, lot.name, lot.lat, lot.lon), held_fen=held))

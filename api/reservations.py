@@ -36,6 +36,7 @@ from parking_core.people import Role
 from parking_core.plates import normal
 from parking_core.reservations import Ask, ReservationState
 from parking_core.store import reservation_pages, reservations
+from parking_core.store.reservation_pages import SeenReservation
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from api.state import ApiState
     from parking_core.offers import Offer
     from parking_core.people import Person
+    from parking_core.reservations import Reservation
 
 ReservationPath = Annotated[str, Path(description="The reservation's code.")]  # only the document reads it
 _CODE: Final = re.compile(RESERVATION_CODE, re.ASCII)
@@ -93,12 +95,23 @@ async def _ask(api: ApiState, request: Request) -> Response:
         made = reserve(connection, api.sharing.offers, person, _ask_of(body, offer), key=key, now=now)
         offer, _ = api.sharing.offers.known(connection, now)
         viewer = Viewer(offer, api.snapshot.zone)
-        view = viewer.fresh(made) if made.asked_at == now else None
+        view = _fresh(connection, viewer, made) if made.asked_at == now else None
         return view or viewer.view(_read(connection, person, made.code))
 
     view = await api.sharing.run(flow)
     status = _STATUS.get(ReservationState(view.state), 201)
     return _answer(view, status, {"Location": f"/v1/reservations/{view.code}"})
+
+
+def _fresh(connection: Connection[Any], viewer: Viewer, made: Reservation) -> ReservationView | None:
+    """Of what was decided this moment, with as few looks at the database as possible; None: it takes a whole one."""
+    match made.state:
+        case ReservationState.GRANTED:
+            return viewer.fresh(made)
+        case ReservationState.REFUSED:
+            return viewer.view(SeenReservation(made, refusal=reservations.events(connection, made.id)[-1].detail))
+        case _:
+            return None
 
 
 def _check(body: ReservationRequest, person: Person) -> None:
@@ -151,7 +164,7 @@ def _ask_of(body: ReservationRequest, offer: Offer) -> Ask:
     )
 
 
-def _read(connection: Connection[Any], person: Person, code: str) -> reservation_pages.SeenReservation:
+def _read(connection: Connection[Any], person: Person, code: str) -> SeenReservation:
     found = reservation_pages.one(connection, person.id, code) if _CODE.fullmatch(code) else None
     if found is None:
         raise NotFoundError(f"You have no reservation {code[:40]!r}; `GET /v1/reservations` lists yours.")
