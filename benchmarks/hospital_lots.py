@@ -62,7 +62,8 @@ class Barrier:
     def unlucky(self, now: int) -> list[str]:
         """Promises that have begun, of cars on their way, for which there is no space because somebody is late.
 
-        To look ten minutes ahead was tried and let twice as many drivers down: most of them would have found a space.
+        To look ten minutes ahead was tried and let 5.6 drivers in 1,000 down instead of 3.2 (fixed buffers of 30
+        minutes): many of them would have found a space.
         """
         begun = {key: each for key, each in self.promised.items() if each.arrive <= now}
         if not begun or not any(car.until <= now for car in self.inside.values()):
