@@ -1,6 +1,7 @@
 """Drivers who ask for shared spaces over HTTP as phones on a bad network do: they give up, repeat, and ask elsewhere.
 
 Each has a loopback address of its own, as phones have: what the API allows one client and one account holds for each.
+Now and then one wants a space at once, in the lot with the barrier, comes there and leaves again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     import random
     import ssl
     from collections.abc import Sequence
-    from datetime import datetime
+
+    from simulators.lane_controller import LaneController
 
 MOST_PROMISES: Final = 3  # AllocationPolicy.most_active
 _TRY_S: Final = 5.0
 _IMPATIENT_S: Final = 0.02  # the answer is on its way, or not even the question
 _ANSWER_S: Final = 60.0  # until then everybody has an answer, whatever is killed
+_BARRIER_S: Final = 60.0  # until then the barrier knows of a promise
+_AT_ONCE: Final = timedelta(hours=1)
 _HALF_HOURS: Final = range(-4, 4)  # around the moment that everybody wants
 _LENGTHS_MIN: Final = (30, 60, 90, 120)
 
@@ -64,9 +68,12 @@ class Driver:
     rng: random.Random
     near: tuple[float, float, datetime]
     figures: Figures
+    barrier: LaneController  # of the lot where drivers come at once
     wishes: list[Wish] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)  # codes
-    promises: list[str] = field(default_factory=list)
+    promises: list[str] = field(default_factory=list)  # that may be given back
+    inside: tuple[str, str] | None = None  # code, plate
+    left: set[str] = field(default_factory=set)  # codes
 
     async def hammer(self, over: asyncio.Event, think_s: float, tls: ssl.SSLContext) -> None:
         """Asks, takes alternatives and gives back until it is over; then has all its answers."""
@@ -79,12 +86,47 @@ class Driver:
                 await asyncio.sleep(min(self.rng.expovariate(1 / think_s), 5 * think_s))
 
     async def _step(self) -> None:
-        if self.promises and (len(self.promises) >= MOST_PROMISES or self.rng.random() < 0.3):
+        active = len(self.promises) + (self.inside is not None)
+        if self.promises and (active >= MOST_PROMISES or self.rng.random() < 0.3):
             await self._give_back(self.promises.pop(self.rng.randrange(len(self.promises))))
+            return
+        if self.rng.random() < (0.1 if self.inside else 0.2):
+            await (self._leave(*self.inside) if self.inside else self._come())
             return
         answer = await self._ask(self._new_body())
         while answer["state"] == "refused" and answer["refusal"]["alternatives"] and self.rng.random() < 0.7:
             answer = await self._ask(self.rng.choice(answer["refusal"]["alternatives"])["request"])
+
+    async def _come(self) -> None:
+        """Promised a space at once, he comes, and the barrier rises as soon as it was told."""
+        now = datetime.now(UTC)
+        body = {
+            "plate": self.rng.choice(self.plates),
+            "lot": self.barrier.name.lot,
+            "arrive_at": now.isoformat(),
+            "depart_at": (now + _AT_ONCE).isoformat(),
+        }
+        answer = await self._ask(body)
+        if answer["state"] != "granted":
+            return
+        code, begins = self.promises.pop(), time.monotonic()
+        while self.barrier.raise_for(body["plate"], datetime.now(UTC)) != code:
+            if time.monotonic() - begins > _BARRIER_S:
+                self.figures.faults.append(f"the barrier stays down for {code}")
+                self.promises.append(code)
+                return
+            await asyncio.sleep(0.05)
+        self.inside = (code, body["plate"])
+        self._pass("entry", body["plate"])
+
+    async def _leave(self, code: str, plate: str) -> None:
+        self.inside = None
+        self.left.add(code)
+        self._pass("exit", plate)
+
+    def _pass(self, event: str, plate: str) -> None:
+        seen = {"text": plate, "color": "blue"}
+        self.barrier.report(event, datetime.now(UTC), plate=seen, vehicle_class=1, source="anpr")
 
     def _new_body(self) -> dict[str, Any]:
         lat, lon, moment = self.near

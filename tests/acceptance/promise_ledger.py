@@ -14,13 +14,14 @@ import psycopg
 from parking_core.reservations import standing_of
 from parking_core.sharing import AllocationPolicy
 from parking_core.store import promises, reservations
+from tests.acceptance.drivers import Wish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from psycopg import Connection
 
-    from tests.acceptance.drivers import Wish
+    from tests.acceptance.drivers import Driver
 
 _SLOT_S: Final = 300
 _SLOTS: Final = 288
@@ -43,9 +44,9 @@ _FAULTS: Final = {
         SELECT r.code, r.state, count(p.id), count(n.plate) FROM reservations r
         LEFT JOIN permits p ON p.code = r.code AND p.lot_id = r.lot_id AND p.kind = 'reservation' AND p.slots = 1
             AND p.valid_from = r.arrive_at - make_interval(mins => %(early)s)
-            AND (r.state NOT IN ('granted', 'arrived')
-                 OR p.valid_until = r.depart_at + make_interval(mins => %(charged_from)s))
-            AND (r.state <> 'cancelled' OR p.valid_until <= greatest(r.ended_at, p.valid_from + interval '1 second'))
+            AND CASE r.state WHEN 'granted' THEN p.valid_until = r.depart_at + make_interval(mins => %(charged_from)s)
+                WHEN 'arrived' THEN p.valid_until > r.depart_at WHEN 'completed' THEN p.valid_until = r.left_at
+                ELSE p.valid_until <= greatest(r.ended_at, p.valid_from + interval '1 second') END
         LEFT JOIN permit_plates n ON n.permit_id = p.id AND n.plate = r.plate
         WHERE r.class_id IS NOT NULL GROUP BY r.id HAVING (count(p.id), count(n.plate)) <> (1, 1)""",
     "a permit of no promise": """
@@ -58,7 +59,7 @@ _FAULTS: Final = {
             AND c.payload ->> 'reservation' = r.code
         WHERE r.class_id IS NOT NULL GROUP BY r.id, l.device_id
         HAVING count(c.id) FILTER (WHERE c.kind = 'expect_vehicle' AND c.payload ->> 'plate' = r.plate) <> 1
-            OR count(c.id) FILTER (WHERE c.kind = 'forget_vehicle') <> (r.state = 'cancelled')::int""",
+            OR count(c.id) FILTER (WHERE c.kind = 'forget_vehicle') <> (r.state IN ('cancelled', 'completed'))::int""",
     "a command for no promise": """
         SELECT c.cause FROM commands c
         LEFT JOIN reservations r ON c.cause = 'reservation:' || r.code AND r.class_id IS NOT NULL
@@ -80,6 +81,18 @@ _FAULTS: Final = {
     "two cars on one space": """
         SELECT a.space_id, a.reservation_id, b.reservation_id FROM space_stays a JOIN space_stays b USING (space_id)
         WHERE a.id < b.id AND a.during && b.during""",
+    "a car that had come without its one space": """
+        SELECT r.code, r.state, count(s.id) FROM reservations r
+        LEFT JOIN space_stays s ON s.reservation_id = r.id AND (s.left_at IS NULL) = (r.state = 'arrived')
+            AND s.space_id IN (SELECT id FROM spaces WHERE lot_id = r.lot_id)
+        WHERE r.state IN ('arrived', 'completed') GROUP BY r.id HAVING count(s.id) <> 1""",
+}
+_LATER: Final = {
+    "granted": (),
+    "refused": (),
+    "cancelled": ("cancelled",),
+    "arrived": ("arrived",),
+    "completed": ("arrived", "left"),
 }
 _EVENTS = "SELECT id FROM reservations ORDER BY id"
 _PROMISED = """
@@ -96,8 +109,13 @@ FROM reservations r JOIN user_accounts u ON u.id = r.user_id LEFT JOIN lots l ON
 """
 
 
-def faults_of(database_url: str, wishes: Iterable[Wish], cancelled: set[str]) -> list[str]:
+def faults_of(database_url: str, drivers: Iterable[Driver]) -> list[str]:
     """Everything that must not be, one sentence each; empty when all is well."""
+    wishes, states = list[Wish](), dict[str, str]()
+    for driver in drivers:
+        wishes += driver.wishes
+        states |= dict.fromkeys(driver.cancelled, "cancelled") | dict.fromkeys(driver.left, "completed")
+        states |= {driver.inside[0]: "arrived"} if driver.inside else {}
     with psycopg.connect(database_url, autocommit=True) as db:
         values = {
             "most_fee": _MOST_FEE_FEN,
@@ -109,14 +127,17 @@ def faults_of(database_url: str, wishes: Iterable[Wish], cancelled: set[str]) ->
         for name, query in _FAULTS.items():
             rows = db.execute(query.encode(), values).fetchall()
             found += [f"{name}: {rows[:_MOST_SHOWN]} ({len(rows)})"] if rows else []
-        found += [*_oversold(db), *_unfolded(db), *_unlike_answers(db, list(wishes), cancelled)]
+        found += [*_oversold(db, datetime.now(UTC)), *_unfolded(db), *_unlike_answers(db, wishes, states)]
         found += [f"the platform's own audit: {each}" for each in promises.audit_capacity(db, datetime.now(UTC))]
         found += [f"the platform's own audit: orphan {key}" for key in promises.orphan_holds(db)]
         return found
 
 
-def _oversold(db: Connection[Any]) -> list[str]:
-    """Slot by slot: what is left is what the spaces are less the promises that touch it, and never below nothing."""
+def _oversold(db: Connection[Any], now: datetime) -> list[str]:
+    """Slot by slot: what is left is what the spaces are less the promises that touch it, and never below nothing.
+
+    In slots that have begun also cars took spaces that have left by now.
+    """
     taken = Counter[tuple[int, int]]()
     for class_id, since, until in db.execute(_PROMISED).fetchall():
         first, last = since.timestamp() // _SLOT_S, -(-until.timestamp() // _SLOT_S)
@@ -127,7 +148,9 @@ def _oversold(db: Connection[Any]) -> list[str]:
         for slot in range(_SLOTS):
             promised = taken[class_id, begin + slot]
             seen.add((class_id, begin + slot))
-            if not (0 <= free[slot] == offered[slot] - promised and promised <= offered[slot] <= spaces):
+            left = offered[slot] - promised
+            begun = (begin + slot) * _SLOT_S < now.timestamp()
+            if not (0 <= free[slot] <= left and offered[slot] <= spaces and (begun or free[slot] == left)):
                 found.append(
                     f"class {class_id}, {day} slot {slot}: {promised} promises of {spaces} spaces, "
                     f"offered {offered[slot]}, free {free[slot]}"
@@ -145,15 +168,15 @@ def _unfolded(db: Connection[Any]) -> list[str]:
         same = (told.state, told.lateness, told.class_id, told.price_fen, told.fee_fen)
         kinds = Counter(event.kind.value for event in events)
         decided = "granted" if row.class_id else "refused"
-        expected = {"asked": 1, decided: 1} | ({"cancelled": 1} if row.state.value == "cancelled" else {})
+        expected = {"asked": 1, decided: 1} | dict.fromkeys(_LATER[row.state.value], 1)
         if same != (row.state, row.lateness, row.class_id, row.price_fen, row.fee_fen):
             found.append(f"{row.code} is {row.state}, its events say {told}")
-        if {kind: kinds[kind] for kind in expected} != expected or kinds["cancelled"] > 1:
+        if {kind: number for kind, number in kinds.items() if kind != "rebound"} != expected:
             found.append(f"{row.code} has the events {dict(kinds)}")
     return found[:_MOST_SHOWN]
 
 
-def _unlike_answers(db: Connection[Any], wishes: list[Wish], cancelled: set[str]) -> list[str]:
+def _unlike_answers(db: Connection[Any], wishes: list[Wish], states: Mapping[str, str]) -> list[str]:
     """Keys without exactly one reservation, and answers that are not what is stored."""
     rows = defaultdict(list)
     for user, key, *row in db.execute(_ASKED).fetchall():
@@ -170,9 +193,8 @@ def _unlike_answers(db: Connection[Any], wishes: list[Wish], cancelled: set[str]
             if _said(status, answer) != _stored(stored[0])
         ]
         code, granted, state = stored[0][:3]
-        ends = "refused" if not granted else "cancelled" if code in cancelled else None
-        if ends != (state if state in {"refused", "cancelled"} else None):
-            found.append(f"{code} is {state}, its driver {'gave it back' if code in cancelled else 'did not'}")
+        if state != (expected := states.get(code, "granted" if granted else "refused")):
+            found.append(f"{code} is {state}, for its driver it is {expected}")
         if not wish.answers:
             found.append(f"{wish.user} has no answer to {wish.key}")
     asked = db.execute("SELECT count(*) FROM asked_demand").fetchone()
