@@ -65,6 +65,7 @@ class LaneCounts:
     lanes: int = 0
     entries: int = 0
     exits: int = 0
+    guests: int = 0  # of the entries those who were promised a space
     answered: int = 0
     offline: int = 0  # fees that a lane computed by itself
     unpriced: int = 0  # it could not, for want of a tariff: let out free
@@ -230,6 +231,7 @@ class LaneTraffic:
                 at = None if guest.came else comes_at(guest)
                 if at is not None and at <= now and lane.raise_for(guest.plate, now) is not None:
                     self.arrive(lot, car_of(guest, now), now)
+                    self.counts.guests += 1
                     moved += 1
         for car in [each for each in lot.cars if datetime.fromisoformat(each.leaves_at) <= now]:
             await self.leave(lot, car)

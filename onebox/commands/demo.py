@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from simulators.drivers import DriverCounts
     from simulators.lanes import LaneTraffic
     from simulators.observer import Observer
+    from simulators.reserving import ReservationCounts, ReservingDriver
     from simulators.simulation import Simulation
 
 _LOOK_EVERY_S = 1.0
@@ -142,17 +143,20 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
     import uvloop  # other commands start faster
 
     from onebox.commands.seed import load  # same
+    from onebox.demo_drivers import simulated_drivers  # same
     from simulators.district import generate_district  # same
     from simulators.drivers import DriverCounts  # same
     from simulators.lanes import LaneTraffic, Traffic  # same
     from simulators.observer import Observer  # same
     from simulators.phones import PhoneCounts, phone_payer  # same
+    from simulators.reserving import ReservationCounts  # same
     from simulators.sensors import Fleet  # same
     from simulators.simulation import Simulation  # same
 
     settings = connection.settings()
     district = generate_district()
     load(settings.database_url, district)
+    reserving = simulated_drivers(home, settings.database_url)
     api_url = instance.urls["api_url"]
     _print_addresses(console, api_url, instance)
 
@@ -165,9 +169,9 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
         payer = phone_payer(api_url, PhoneCounts())
         folder = home.root / "simulated-lanes"
         lanes = LaneTraffic(district.lots, settings.mqtt_url, folder, traffic=traffic, payer=payer)
-        show = _Show(console, wishes, simulation, lanes, observer, DriverCounts())
+        show = _Show(console, wishes, simulation, lanes, observer, DriverCounts(), ReservationCounts())
         async with counterparts.serve(home, api_url, wishes.simulated):
-            await _run_together(show, district, api_url)
+            await _run_together(show, district, api_url, reserving)
 
     uvloop.run(run())
 
@@ -181,9 +185,10 @@ def _print_addresses(console: Console, api_url: str, instance: Instance) -> None
     console.print("Ctrl-C stops the demo; `parking status --json` shows all addresses.")
 
 
-async def _run_together(show: _Show, district: District, api_url: str) -> None:
+async def _run_together(show: _Show, district: District, api_url: str, reserving: list[ReservingDriver]) -> None:
     """Sensors, lanes, drivers, probes and the view side by side, until a signal, the end of the time, or a failure."""
     from simulators.drivers import drive  # other commands start faster
+    from simulators.reserving import reserve_spaces  # same
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -196,6 +201,9 @@ async def _run_together(show: _Show, district: District, api_url: str) -> None:
         task.add_done_callback(lambda _task: stop.set())
     others = [
         asyncio.create_task(drive(api_url, district, stop, show.drivers), name="drivers"),
+        asyncio.create_task(
+            reserve_spaces(api_url, district, reserving, stop, show.reservations), name="reserving drivers"
+        ),
         asyncio.create_task(show.observer.probe(), name="probes"),
     ]
     try:
@@ -218,6 +226,7 @@ class _Show:
     lanes: LaneTraffic
     observer: Observer
     drivers: DriverCounts
+    reservations: ReservationCounts
     complete_after_s: float | None = None
 
     async def until(self, stop: asyncio.Event) -> None:
@@ -270,6 +279,7 @@ class _Show:
             ("dead letters", f"{figures.dead_letters:,}"),
             ("age of the figures", age if figures.api_answers else f"{age} (the API does not answer)"),
             ("lanes", self._lane_facts()),
+            ("shared spaces", self._shared_facts()),
             ("drivers", f"{drivers.answers:,} answers, {drivers.failures:,} failures"),
         ]
         if progress.behind_s > 1:
@@ -281,6 +291,20 @@ class _Show:
         if self.complete_after_s is not None:
             facts.append(("all spaces known", f"{self.complete_after_s:.1f} s after the start"))
         return facts
+
+    def _shared_facts(self) -> str:
+        """Reservations of shared spaces: owners open them off-peak only, so that by day most are for tonight."""
+        counts = self.reservations
+        facts = [f"{counts.granted:,} promised, {counts.refused.total():,} refused"]
+        if counts.refused:
+            facts[0] += f" ({counts.refused.most_common(1)[0][0].replace('_', ' ')} mostly)"
+        if counts.alternatives:
+            facts.append(f"{counts.alternatives:,} alternatives taken")
+        if self.lanes.counts.guests:
+            facts.append(f"{self.lanes.counts.guests:,} guests came")
+        if counts.failures:
+            facts.append(f"{counts.failures:,} failures")
+        return ", ".join(facts)
 
     def _lane_facts(self) -> str:
         """The lots with ETC lanes on one line; answers are measured from a lane's question for a fee to its answer."""
