@@ -76,7 +76,7 @@ def _read(folder: Path, lots: Sequence[str]) -> Stays:
             rows = csv.reader(lines)
             next(rows)
             for row in rows:
-                begins, ends = (datetime.strptime(cell, "%Y/%m/%d %H:%M") for cell in row[:2])  # noqa: DTZ007  # local
+                begins, ends = (datetime.strptime(cell, "%Y/%m/%d %H:%M") for cell in row[:2])  # noqa: DTZ007  # the clock of the lot
                 minutes = int((ends - begins).total_seconds()) // 60
                 if SHORTEST_MIN <= minutes <= LONGEST_MIN:
                     arrive.append(begins.hour * 60 + begins.minute)
