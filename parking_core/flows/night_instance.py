@@ -17,7 +17,7 @@ from parking_core.offers import kept_until
 from parking_core.slots import SLOT_MIN, minute_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -67,7 +67,10 @@ def night_of(
         t0: the night's zero, a begin of a slot.
     """
     openings = _openings(offered > 0)
-    columns = [_columns(offer, each, openings, t0) for each in waiting]
+    of_row: dict[int, list[int]] = {}
+    for group, opening in enumerate(openings):
+        of_row.setdefault(opening.row, []).append(group)
+    columns = [_columns(offer, each, openings, of_row, t0) for each in waiting]
     stays = [(minute_of(each.arrive_at, t0), -minute_of(t0, each.depart_at)) for each in waiting]
     best = max((value for mine in columns for _, value, _ in mine), default=1)
     shortest = min(
@@ -112,19 +115,25 @@ def _openings(is_open: NDArray[np.bool_]) -> list[_Opening]:
 
 
 def _columns(
-    offer: Offer, request: Reservation, openings: Sequence[_Opening], t0: datetime
+    offer: Offer,
+    request: Reservation,
+    openings: Sequence[_Opening],
+    of_row: Mapping[int, Sequence[int]],
+    t0: datetime,
 ) -> list[tuple[int, int, int]]:
     """Groups that admit a request with their values and until when they are taken, whole slots."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     ask, candidates = request.ask(), offer.near(request.ask()).nearest()
     arrive = minute_of(ask.arrive_at, t0)
     for row, value, buffer_min in zip(
         candidates.row.tolist(), candidates.value.tolist(), candidates.buffer_min.tolist(), strict=True
     ):
         until = -(minute_of(t0, kept_until(ask, buffer_min)) // SLOT_MIN) * SLOT_MIN
-        for group, opening in enumerate(openings):
-            if opening.row == row and opening.begin * SLOT_MIN <= arrive and until <= opening.end * SLOT_MIN:
-                found.append((group, value, until))
+        found += [
+            (group, value, until)
+            for group in of_row.get(row, ())
+            if openings[group].begin * SLOT_MIN <= arrive and until <= openings[group].end * SLOT_MIN
+        ]
     return found
 
 
