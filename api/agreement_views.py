@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from api.bodies import FieldProblem, InvalidBodyError
 from api.words import Words
 from parking_core.flows.plan_classes import ProposedClass
 from parking_core.flows.suspend_sharing import FOREVER
 from parking_core.plates import masked
 from parking_core.slots import begins_of, slot_of
+from parking_core.tariffs import Interval
 from parking_core.windows import parse_schedule, sentence_en, sentence_zh
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from parking_core.openings import Spaces
     from parking_core.store.agreements import Agreement, AgreementEvent, ClassRow
     from parking_core.store.suspensions import Suspension
-    from parking_core.tariffs import Interval
     from parking_core.windows import Advice
 
 AgreementCode = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="What you call it.")]
@@ -79,6 +80,19 @@ class SuspensionWish(msgspec.Struct, frozen=True):
     since: Annotated[datetime, Meta(tz=True)] | None = None
     until: Annotated[datetime, Meta(tz=True)] | None = None
     override_notice: Annotated[bool, Meta(description="The district allows a shorter notice.")] = False
+
+    def stretch(self, zone: ZoneInfo) -> Interval:
+        """What is to be taken back.
+
+        Raises:
+            InvalidBodyError: neither a date nor a stretch, or both.
+        """
+        if self.date is not None and self.since is None and self.until is None:
+            begins = datetime.combine(self.date, time(), zone)
+            return Interval(begins, datetime.combine(self.date + timedelta(days=1), time(), zone))
+        if self.date is None and self.since is not None and self.until is not None:
+            return Interval(self.since, self.until)
+        raise InvalidBodyError(FieldProblem("since", "Give since and until, or a date alone."))
 
 
 class ClassView(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ again, the same stretch is the same suspension.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date  # noqa: TC003  # msgspec reads the annotations of the query
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -43,7 +43,6 @@ from parking_core.flows.suspend_sharing import suspend_stretch
 from parking_core.people import Role
 from parking_core.sharing import AgreementState, read_terms
 from parking_core.store import agreements, suspensions
-from parking_core.tariffs import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,26 +246,12 @@ async def _calendar(api: ApiState, request: Request, code: str) -> Response:
     return _answer(await api.sharing.run(flow))
 
 
-def _stretch(body: SuspensionWish, zone: ZoneInfo) -> Interval:
-    """What is to be taken back.
-
-    Raises:
-        InvalidBodyError: neither a date nor a stretch, or both.
-    """
-    if body.date is not None and body.since is None and body.until is None:
-        begins = datetime.combine(body.date, time(), zone)
-        return Interval(begins, datetime.combine(body.date + timedelta(days=1), time(), zone))
-    if body.date is None and body.since is not None and body.until is not None:
-        return Interval(body.since, body.until)
-    raise InvalidBodyError(FieldProblem("since", "Give since and until, or a date alone."))
-
-
 async def _suspend(api: ApiState, request: Request, code: str) -> Response:
     person = await identify(api, request, Role.OPERATOR, Role.DISTRICT)
     body = await read_body(SuspensionWish, request)
     _allow_override(person, wanted=body.override_notice)
     now, zone = now_of(api), api.snapshot.zone
-    stretch = _stretch(body, zone)
+    stretch = body.stretch(zone)
 
     def flow(connection: Connection[Any]) -> tuple[SuspensionView, bool]:
         _seen(connection, person, code)
@@ -324,6 +309,19 @@ def agreement_routes(router: APIRouter, api: ApiState) -> None:
         """Classes with the same windows become one; `advice` says how the windows serve more cars."""
         return await _propose(api, request)
 
+    _agreement_routes(router, api, place, known, (reading, changing))
+    _suspension_routes(router, api, place, known, (reading, taking))
+
+
+def _agreement_routes(
+    router: APIRouter,
+    api: ApiState,
+    place: str,
+    known: Mapping[str, Any],
+    errors: tuple[tuple[int, ...], tuple[int, ...]],
+) -> None:
+    reading, changing = errors
+
     @router.get(
         place + "/{agreement}",
         tags=["agreements"],
@@ -363,8 +361,6 @@ def agreement_routes(router: APIRouter, api: ApiState) -> None:
     async def calendar(request: Request, agreement: AgreementPath) -> Response:
         """By class, local date and hour, with openings, what was taken back, and exceptions."""
         return await _calendar(api, request, agreement)
-
-    _suspension_routes(router, api, place, known, (reading, taking))
 
 
 def _suspension_routes(

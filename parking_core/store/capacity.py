@@ -46,6 +46,11 @@ _TAKE = """
 UPDATE capacity_days SET free = shift_slots(free, %s, %s, -1) WHERE class_id = %s AND day = %s
 """
 
+_GIVE = """
+UPDATE capacity_days SET free = shift_slots(free, %(first)s, %(until)s, 1)
+WHERE class_id = %(class)s AND day = %(day)s AND overdrawn IS NULL
+"""
+
 # A space that was promised beyond what is offered by now is gone with its promise.
 _GIVE_BACK = """
 UPDATE capacity_days SET (offered, free, overdrawn) = (
@@ -221,7 +226,8 @@ def shift(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots],
         for part in sorted(parts):
             if by > 0:
                 values = {"first": part.first, "until": part.until, "class": class_id, "day": part.day}
-                connection.execute(_GIVE_BACK, values)
+                if not connection.execute(_GIVE, values).rowcount:
+                    connection.execute(_GIVE_BACK, values)
             elif not connection.execute(_TAKE, (part.first, part.until, class_id, part.day)).rowcount:
                 raise CapacityTakenError("The capacity of that day is not offered.")
 

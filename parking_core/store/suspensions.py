@@ -19,9 +19,9 @@ _ADD = f"""
 INSERT INTO suspensions (agreement_id, since, until, reason, by, announced_at)
 VALUES (%(agreement_id)s, %(since)s, %(until)s, %(reason)s, %(by)s, %(now)s) RETURNING {_COLUMNS}
 """  # noqa: S608  # the columns are the constant above
-_SAME = f"SELECT {_COLUMNS} FROM suspensions WHERE agreement_id = %s AND since = %s AND until = %s"  # noqa: S608  # same
-_OF_AGREEMENT = f"SELECT {_COLUMNS} FROM suspensions WHERE agreement_id = %s AND until > %s ORDER BY since, id"  # noqa: S608  # same
-_STANDING = f"SELECT {_COLUMNS} FROM suspensions WHERE until > %s ORDER BY announced_at, id"  # noqa: S608  # same
+_SAME = f"SELECT {_COLUMNS} FROM suspensions WHERE agreement_id = %s AND since = %s AND until = %s"  # noqa: S608  # columns as above
+_OF_AGREEMENT = f"SELECT {_COLUMNS} FROM suspensions WHERE agreement_id = %s AND until > %s ORDER BY since, id"  # noqa: S608  # columns as above
+_STANDING = f"SELECT {_COLUMNS} FROM suspensions WHERE until > %s ORDER BY announced_at, id"  # noqa: S608  # columns as above
 
 _COUNT = """
 UPDATE suspensions SET affected = affected + %(affected)s, moved = moved + %(moved)s, refunded = refunded + %(refunded)s
