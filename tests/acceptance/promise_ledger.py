@@ -87,6 +87,36 @@ _FAULTS: Final = {
             AND s.space_id IN (SELECT id FROM spaces WHERE lot_id = r.lot_id)
         WHERE r.state IN ('arrived', 'completed') GROUP BY r.id HAVING count(s.id) <> 1""",
 }
+# What is done to a town where all is well, and how it is named: a look that finds nothing must be able to find something.
+DAMAGES: Final = {
+    "a promise without its one hold": "DELETE FROM holds WHERE id = (SELECT min(id) FROM holds)",
+    "a hold of no promise": """
+        INSERT INTO holds (key, channel, amount_fen, state, placed_at, expires_at)
+        VALUES ('reservation:R-0', 'qr:acq', 1, 'placed', now(), now() + interval '1 day')""",
+    "a promise without its one covering permit": """
+        DELETE FROM permit_plates WHERE permit_id = (SELECT min(permit_id) FROM permit_plates)""",
+    "a permit of no promise": """
+        INSERT INTO permits (code, lot_id, kind, valid_from, valid_until, slots)
+        SELECT 'R-0', lot_id, kind, valid_from, valid_until, slots FROM permits LIMIT 1""",
+    "a promise that its barriers": """
+        DELETE FROM commands WHERE id = (SELECT id FROM commands WHERE kind = 'expect_vehicle' LIMIT 1)""",
+    "a command for no promise": """
+        INSERT INTO commands (id, device_id, kind, payload, cause, state, created_at, deadline_at, next_try_at)
+        SELECT gen_random_uuid(), device_id, kind, payload, 'reservation:R-0', state, created_at, deadline_at, next_try_at
+        FROM commands WHERE kind = 'expect_vehicle' LIMIT 1""",
+    "a driver who was not told": """
+        DELETE FROM user_notices WHERE id = (SELECT min(id) FROM user_notices WHERE kind = 'reservation_granted')""",
+    "two cars on one space": """
+        ALTER TABLE space_stays DROP CONSTRAINT one_car_a_space;
+        INSERT INTO space_stays (space_id, class_id, reservation_id, during, promised_until, left_at)
+        SELECT space_id, class_id, reservation_id, during, promised_until, now() FROM space_stays LIMIT 1""",
+    "class ": "UPDATE capacity_days SET free = shift_slots(free, 0, 288, 1) WHERE day > now()::date",
+    "the platform's own audit: CapacityDifference": "",  # as well
+    "0 reservations under the key": "UPDATE reservations SET idempotency_key = 'k' WHERE id = (SELECT min(id) FROM reservations)",
+    "nobody asked under": "",
+    "R-": "UPDATE reservations SET price_fen = price_fen + 1 WHERE id = (SELECT max(id) FROM reservations)",
+    "u": "",  # and told otherwise
+}
 _LATER: Final = {
     "granted": (),
     "refused": (),

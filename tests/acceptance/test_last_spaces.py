@@ -24,7 +24,7 @@ from simulators.lane_controller import LaneController, LaneName
 from simulators.lane_memory import LaneMemory
 from tests.acceptance.drivers import Driver, Figures
 from tests.acceptance.processes import until
-from tests.acceptance.promise_ledger import faults_of
+from tests.acceptance.promise_ledger import DAMAGES, faults_of
 from tests.acceptance.test_lanes_killed import kill_database
 from tests.shared_town import HOSPITAL, SharedTown
 from tests.tariff_rows import hourly
@@ -165,7 +165,7 @@ def settle(town: Town) -> int:
     return len(inside) + len(left)
 
 
-def fight_for_spaces(stage: Stage, *, drivers: int, seconds: float, victims: Sequence[Victim]) -> None:
+def fight_for_spaces(stage: Stage, *, drivers: int, seconds: float, victims: Sequence[Victim]) -> Town:
     town = open_town(stage, drivers)
     begins = time.monotonic()
     asyncio.run(hammer(town, seconds, victims))
@@ -187,10 +187,18 @@ def fight_for_spaces(stage: Stage, *, drivers: int, seconds: float, victims: Seq
         f"answers {dict(figures.answers)}, tries without one {dict(figures.losses)}; nothing oversold, lost or orphaned; "
         f"load {os.getloadavg()[0]:.1f}"
     )
+    return town
 
 
 def test_the_last_spaces_are_promised_once_when_an_api_process_is_killed(stage: Stage) -> None:
-    fight_for_spaces(stage, drivers=16, seconds=10, victims=[Victim.API_1, Victim.API_2])
+    town = fight_for_spaces(stage, drivers=16, seconds=10, victims=[Victim.API_1, Victim.API_2])
+    for process in stage.processes.values():
+        process.end()
+    for damage in DAMAGES.values():
+        if damage:
+            stage.execute(damage)
+    faults = faults_of(stage.database_url, town.drivers)
+    assert {name for name in DAMAGES if not any(fault.startswith(name) for fault in faults)} == set(), faults
 
 
 @pytest.mark.heavy
