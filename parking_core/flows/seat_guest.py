@@ -94,7 +94,7 @@ def view_of(
             kept.append(one)
             to_come.append(_promise(offer, number, one, t0))
     standing = guests.inside(connection, lot_id)
-    cars = tuple(CarInside(space, _up(promised, t0)) for space, promised, _ in standing)
+    cars = tuple(CarInside(space, _up(until, t0), _up(leaves, t0)) for space, until, leaves in standing)
     return LotView(LotNow(classes, cars, tuple(to_come)), t0, tuple(each.id for each in found), tuple(kept))
 
 

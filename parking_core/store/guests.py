@@ -50,7 +50,8 @@ WHERE c.lot_id = %(lot)s AND (c.retired_at IS NULL OR c.id = ANY(%(too)s)) GROUP
 """
 
 _INSIDE = """
-SELECT s.space_id, s.promised_until, s.reservation_id FROM space_stays s JOIN space_classes c ON c.id = s.class_id
+SELECT s.space_id, s.promised_until, coalesce(r.depart_at, s.promised_until)
+FROM space_stays s JOIN space_classes c ON c.id = s.class_id LEFT JOIN reservations r ON r.id = s.reservation_id
 WHERE c.lot_id = %s AND s.left_at IS NULL
 """
 
@@ -198,8 +199,8 @@ def classes_of_lot(connection: Connection[Any], lot_id: int, too: Sequence[int] 
     return [LotClass(number, windows, tuple(spaces)) for number, windows, spaces in rows]
 
 
-def inside(connection: Connection[Any], lot_id: int) -> list[tuple[int, datetime, int | None]]:
-    """Space, promised end with its buffer, and reservation of every guest in a lot."""
+def inside(connection: Connection[Any], lot_id: int) -> list[tuple[int, datetime, datetime]]:
+    """Space, promised end with its buffer, and without it, of every guest in a lot."""
     return connection.execute(_INSIDE, (lot_id,)).fetchall()
 
 
