@@ -1,6 +1,7 @@
 """`make bench`: every benchmark with its peers, and one table.
 
     python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [allocation] [online] [hospital]
+                         [reservations]
                          [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
@@ -32,6 +33,7 @@ from benchmarks import (
     latency,
     quotes,
     rebuild,
+    reservations,
 )
 from benchmarks.stage import Stage, default_home, stage
 from benchmarks.table import Row, show
@@ -55,6 +57,7 @@ NAMES = (
     "allocation",
     "online",
     "hospital",
+    "reservations",
 )
 _WITHOUT_SERVICES = frozenset({"http", "quotes", "allocation", "online", "hospital"})
 _PACKAGES = (
@@ -107,6 +110,7 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
             "closing": lambda: closing.run(running, closing.VISITS // (8 if asked.quick else 1)),
             "latency": lambda: latency.run(running, probes),
             "rebuild": lambda: rebuild.run(running, events),
+            "reservations": lambda: reservations.run(running, reservations.REQUESTS // (5 if asked.quick else 1)),
         }
     rows: list[Row] = []
     figures: Figures = {}
