@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from parking_core.allocation.choice import warm_up
 from parking_core.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class SharingDesk:
     _under_way: int = field(default=0)
 
     def open(self) -> None:
-        """Makes threads and connections; the database may be away."""
+        """Makes threads and connections; the database may be away. What is compiled is ready within a second or two."""
         if self.database_url is None:
             return
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sharing")
@@ -56,6 +57,7 @@ class SharingDesk:
             open=False,
         )
         self._pool.open(wait=False)
+        self._threads.submit(warm_up)
 
     def close(self) -> None:
         """Lets what is under way finish."""

@@ -104,3 +104,12 @@ def moved_columns(
             if free:
                 found[k], best, shortest = j, gain, window[g]
     return found
+
+
+def warm_up() -> None:
+    """Compiles both functions, or reads them from the disk cache: call it before the first request waits for it."""
+    one, minutes = np.zeros(1, np.int32), np.array([SLOT_MIN], np.int32)
+    state = (np.ones((1, 1), np.int32), np.zeros((1, 2)), one, one)
+    columns = (one, np.ones(1, np.int64), minutes)
+    best_column(state, columns, 0, 0.0, False)  # noqa: FBT003  # Numba compiles positional arguments
+    moved_columns(state, (one, minutes, minutes), columns, (0, SLOT_MIN, 0, 0.0), SHIFTS)

@@ -169,11 +169,11 @@ def _desk(offer: Offer, ask: Ask, candidates: Candidates, look: Look) -> _Desk:
 
 def _full_or_closed(connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates) -> Refusal:
     """Whether any class in reach is open for all of the stay."""
-    for row, buffer_min in zip(candidates.row.tolist(), candidates.buffer_min.tolist(), strict=True):
-        parts = list(slots_of(ask.arrive_at, kept_until(ask, buffer_min)))
-        if capacity.is_offered(connection, offer.classes[row].id, parts):
-            return Refusal.FULL
-    return Refusal.OUTSIDE_WINDOWS
+    stays = [
+        (offer.classes[row].id, list(slots_of(ask.arrive_at, kept_until(ask, buffer_min))))
+        for row, buffer_min in zip(candidates.row.tolist(), candidates.buffer_min.tolist(), strict=True)
+    ]
+    return Refusal.FULL if capacity.is_offered(connection, stays) else Refusal.OUTSIDE_WINDOWS
 
 
 def _alternatives(desk: _Desk, offer: Offer, ask: Ask, candidates: Candidates) -> tuple[dict[str, Any], ...]:

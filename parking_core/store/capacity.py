@@ -88,7 +88,15 @@ ON CONFLICT (class_id, day) DO UPDATE SET price = excluded.price, solved_at = ex
 WHERE capacity_prices.solved_at < excluded.solved_at
 """
 
-_IS_OFFERED = "SELECT 0 < ALL (offered[%s:%s]) FROM capacity_days WHERE class_id = %s AND day = %s"
+# A stay may touch two days of a class: then both must be there.
+_IS_OFFERED = """
+SELECT EXISTS (
+    SELECT FROM unnest(%(classes)s::integer[], %(days)s::date[], %(firsts)s::integer[], %(untils)s::integer[])
+        AS p (class_id, day, first, until)
+    LEFT JOIN capacity_days d USING (class_id, day)
+    GROUP BY class_id HAVING bool_and(coalesce(0 < ALL (d.offered[p.first + 1:p.until]), false))
+)
+"""
 
 _DROP = """
 WITH old AS (DELETE FROM capacity_prices WHERE day < %(before)s)
@@ -243,12 +251,17 @@ def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDA
         cursor.executemany(_OFFER, values)
 
 
-def is_offered(connection: Connection[Any], class_id: int, parts: Sequence[DaySlots]) -> bool:
-    """Whether a class is open in all of these slots, however full."""
-    rows = [
-        connection.execute(_IS_OFFERED, (part.first + 1, part.until, class_id, part.day)).fetchone() for part in parts
-    ]
-    return all(row is not None and row[0] for row in rows)
+def is_offered(connection: Connection[Any], stays: Sequence[tuple[int, Sequence[DaySlots]]]) -> bool:
+    """Whether any class is open in all slots of its stay, however full."""
+    parts = [(class_id, part) for class_id, slots in stays for part in slots]
+    values = {
+        "classes": [class_id for class_id, _ in parts],
+        "days": [part.day for _, part in parts],
+        "firsts": [part.first for _, part in parts],
+        "untils": [part.until for _, part in parts],
+    }
+    row = connection.execute(_IS_OFFERED, values).fetchone()
+    return row is not None and bool(row[0])
 
 
 def drop_before(connection: Connection[Any], before: date) -> int:
