@@ -55,6 +55,7 @@ class SharingDesk:
                 "options": "-c statement_timeout=5s -c application_name=api-sharing",
             },
             open=False,
+            name="api-sharing",
         )
         self._pool.open(wait=False)
         self._threads.submit(warm_up)

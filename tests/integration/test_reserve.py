@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from parking_core.allocation.choice import best_column, moved_columns, warm_up
 from parking_core.errors import ConflictError, InvalidInputError
 from parking_core.flows.end_reservation import end_reservation
 from parking_core.flows.move_reservation import accommodate
@@ -183,3 +184,15 @@ def test_two_at_once_get_the_last_space_once(shared: SharedTown, database_url: s
     states = sorted(answer.state.value for answer in answers)
     assert states == ["granted"] * 3 + ["refused"] * 9
     assert min(shared.free("S01-A")) == 0
+
+
+def test_no_request_waits_for_a_compiler(shared: SharedTown) -> None:
+    warm_up()
+    before = [list(vars(kernel)["overloads"]) for kernel in (best_column, moved_columns)]
+    shared.lot([1])
+    shared.granted(shared.person())
+    other = shared.person("u2", "苏B22222")
+    assert (
+        _refusal(shared, shared.reserve(other, shared.ask(other)))[0] is Refusal.FULL
+    )  # after a look for alternatives
+    assert [list(vars(kernel)["overloads"]) for kernel in (best_column, moved_columns)] == before
