@@ -61,28 +61,28 @@ class _Desk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """Classes that a request may get, and their capacity that has to be looked at."""
+    """Classes that a request may get, and their capacity that has to be looked at; classes for alternatives too."""
 
     candidates: Candidates
     wanted: Wanted
+    all: Candidates
 
 
-def reach_of(offer: Offer, ask: Ask, not_in: frozenset[int] = frozenset(), *, alternatives: bool = False) -> Reach:
-    """What is within the walk of a request, or what alternatives are looked for in; without the classes that are named."""
+def reach_of(offer: Offer, ask: Ask, not_in: frozenset[int] = frozenset()) -> Reach:
+    """What is within the walk of a request, without the classes that are named."""
     found = offer.near(ask, not_in=not_in)
-    candidates, margin = (found, _REACH) if alternatives else (found.nearest(), timedelta())
+    near = found.nearest()
+    return Reach(near, _wanted(offer, ask, near, timedelta()), found)
+
+
+def _wanted(offer: Offer, ask: Ask, candidates: Candidates, margin: timedelta) -> Wanted:
+    """Capacity of candidates during the stay, and so much before and after it."""
     longest = int(candidates.buffer_min.max(initial=0))
-    begins, ends = ask.arrive_at - margin, kept_until(ask, longest) + margin
-    parts = list(slots_of(begins, ends))
+    parts = list(slots_of(ask.arrive_at - margin, kept_until(ask, longest) + margin))
     first_day = parts[0].day
     days = (parts[-1].day - first_day).days + 1
     part = (parts[0].first, (days - 1) * SLOTS + parts[-1].until)
-    classes = [offer.classes[row].id for row in candidates.row.tolist()]
-    return Reach(candidates, Wanted(classes, first_day, days, part))
-
-
-def _left(connection: Connection[Any], wanted: Wanted, *, lock: bool) -> Capacity:
-    return capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, part=wanted.part, lock=lock)
+    return Wanted([offer.classes[row].id for row in candidates.row.tolist()], first_day, days, part)
 
 
 def decide(
@@ -101,38 +101,51 @@ def decide(
     for promises that were made already. With `lock` nobody can take what was read until the caller's transaction ends.
     """
     reach = reach_of(offer, ask, not_in)
-    left = _left(connection, reach.wanted, lock=lock)
+    wanted = reach.wanted
+    left = capacity.read(connection, wanted.classes, wanted.first_day, wanted.days, part=wanted.part, lock=lock)
     bonus = demand.bonus(connection, day_of(ask.arrive_at), ask.group) if priced else 0.0
-    return decided(connection, offer, ask, reach, Look(left, now, bonus, priced, not_in))
+    return decided(connection, offer, ask, reach, Look(left, now, bonus, priced))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What is left at a moment, what a floor adds for the group, whether prices count, and what is out of the question."""
+    """What is left at a moment, what a floor of acceptance adds for the group, and whether prices count."""
 
     left: Capacity
     at: datetime
     bonus_fen: float = 0.0
     priced: bool = True
-    not_in: frozenset[int] = frozenset()
 
 
 def decided(connection: Connection[Any], offer: Offer, ask: Ask, reach: Reach, look: Look) -> Chosen | Refused:
     """Decides by what was read; a refusal asks the database why, and what would be granted instead."""
-    candidates = reach.candidates
-    reason = candidates.refusal
-    if reason is None:
+    candidates, column = reach.candidates, FULL
+    if candidates.refusal is None:
         desk = _desk(offer, ask, candidates, look)
         state = desk.state if look.priced else (desk.state[0], np.zeros_like(desk.state[1]), *desk.state[2:])
         column = best_column(state, desk.columns, desk.arrive, desk.extra, not look.priced)
         if column >= 0:
             return _chosen(offer, ask, candidates, column)
-        reason = _full_or_closed(connection, offer, ask, candidates) if column == FULL else Refusal.KEPT_FOR_OTHERS
     if not look.priced:  # nobody is asked what he would rather have
-        return Refused(reason)
-    wide = reach_of(offer, ask, look.not_in, alternatives=True)
-    there = replace(look, left=_left(connection, wide.wanted, lock=False))
-    return Refused(reason, _alternatives(_desk(offer, ask, wide.candidates, there), offer, ask, wide.candidates))
+        return Refused(candidates.refusal or Refusal.FULL)
+    left = _wide(connection, offer, ask, reach)
+    near = {offer.classes[row].id for row in candidates.row.tolist()}
+    full = Refusal.FULL if near & left.is_open else Refusal.OUTSIDE_WINDOWS
+    reason = candidates.refusal or (full if column == FULL else Refusal.KEPT_FOR_OTHERS)
+    desk = _desk(offer, ask, reach.all, replace(look, left=left))
+    return Refused(reason, _alternatives(desk, offer, ask, reach.all))
+
+
+def _wide(connection: Connection[Any], offer: Offer, ask: Ask, reach: Reach) -> Capacity:
+    """What alternatives are looked for in, and which classes are open for the stay itself."""
+    wide = _wanted(offer, ask, reach.all, _REACH)
+    before = (reach.wanted.first_day - wide.first_day).days * SLOTS
+    first, until = (before + slot for slot in reach.wanted.part)
+    shortest = int(reach.candidates.buffer_min.min(initial=0))
+    until = min(
+        until, first + sum(part.until - part.first for part in slots_of(ask.arrive_at, kept_until(ask, shortest)))
+    )
+    return capacity.read(connection, wide.classes, wide.first_day, wide.days, part=wide.part, stay=(first, until))
 
 
 def _chosen(offer: Offer, ask: Ask, candidates: Candidates, column: int) -> Chosen:
@@ -165,15 +178,6 @@ def _desk(offer: Offer, ask: Ask, candidates: Candidates, look: Look) -> _Desk:
         earliest=max(-minute_of(t0, look.at), 0),
         extra=look.bonus_fen,
     )
-
-
-def _full_or_closed(connection: Connection[Any], offer: Offer, ask: Ask, candidates: Candidates) -> Refusal:
-    """Whether any class in reach is open for all of the stay."""
-    stays = [
-        (offer.classes[row].id, list(slots_of(ask.arrive_at, kept_until(ask, buffer_min))))
-        for row, buffer_min in zip(candidates.row.tolist(), candidates.buffer_min.tolist(), strict=True)
-    ]
-    return Refusal.FULL if capacity.is_offered(connection, stays) else Refusal.OUTSIDE_WINDOWS
 
 
 def _alternatives(desk: _Desk, offer: Offer, ask: Ask, candidates: Candidates) -> tuple[dict[str, Any], ...]:

@@ -17,7 +17,7 @@ from parking_core.offers import kept_until
 from parking_core.reservations import Event, EventKind, ReservationState
 from parking_core.settlement import Hold
 from parking_core.store import granting
-from parking_core.store.reservations import NewReservation, granted_of
+from parking_core.store.reservations import NewReservation, stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ class Draft:
     value_fen: int
     price_fen: int
     waiting: Reservation | None = None  # whose wait it ends; locked
+    holds_overstay: bool = True  # with the price, the most that an overstay may cost is held
     is_demand: bool = False  # somebody asked for it, who was not counted yet
     detail: Mapping[str, Any] = field(default_factory=dict)  # further, for the event
 
@@ -67,7 +68,8 @@ def grant(connection: Connection[Any], offer: Offer, draft: Draft, now: datetime
     lot, ask = offer.lot_of(draft.class_id), draft.ask
     waited = draft.waiting
     code = waited.code if waited else new_code("R")
-    promised = draft.price_fen + (offer.policy.overstay.most_fen or 0)
+    overstay_fen = (offer.policy.overstay.most_fen or 0) if draft.holds_overstay else 0
+    promised = draft.price_fen + overstay_fen
     new = NewReservation(
         code=code,
         user_id=draft.user_id,
@@ -96,7 +98,7 @@ def grant(connection: Connection[Any], offer: Offer, draft: Draft, now: datetime
         waited=waited is not None,
         is_demand=draft.is_demand,
     )
-    return granted_of(number, new, now)
+    return stored(number, new, now)
 
 
 def _hold(new: NewReservation, promised_fen: int, channel: str, now: datetime) -> Hold | None:

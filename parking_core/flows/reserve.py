@@ -18,7 +18,7 @@ from parking_core.errors import CapacityTakenError, ConflictError, InvalidInputE
 from parking_core.flows.decide_reservation import Look, Refused, decided, reach_of
 from parking_core.flows.grant_reservation import Draft, grant, new_code
 from parking_core.reservations import Event, EventKind, Refusal, ReservationState
-from parking_core.store import demand_records, notices, reservations
+from parking_core.store import notices, reservations
 from parking_core.store.granting import key_used_once
 from parking_core.store.reservations import NewReservation
 from parking_core.store.reserving import look
@@ -126,33 +126,32 @@ def _limit(policy: AllocationPolicy, here: PersonNow, ask: Ask, now: datetime) -
 
 def _wait(connection: Connection[Any], person: Person, ask: Ask, key: str, now: datetime) -> Reservation:
     """Keeps a request for the day-ahead round."""
-    demand_records.asked(connection, ask, now, granted=False)
-    return _add(connection, person, ask, (key, now), ReservationState.WAITING)
+    new = _new(person, ask, key, ReservationState.WAITING)
+    with key_used_once():
+        added = reservations.add(connection, new, [_asked(person, ask, now)], now, is_demand=ask.instead_of is None)
+    notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": new.code})
+    return added
 
 
 def refuse(
     connection: Connection[Any], person: Person, ask: Ask, answer: Refused, *, key: str, now: datetime
 ) -> Reservation:
     """Keeps a refusal, so that asking again under the same key gets the same answer. The caller's transaction holds it."""
-    demand_records.asked(connection, ask, now, granted=False)
-    demand_records.refused(connection, ask, answer.reason, len(answer.alternatives), now)
     detail = {"reason": answer.reason.value, "alternatives": list(answer.alternatives)}
-    told = Event(EventKind.REFUSED, now, "allocator", detail)
-    return _add(connection, person, ask, (key, now), ReservationState.REFUSED, told)
+    events = [_asked(person, ask, now), Event(EventKind.REFUSED, now, "allocator", detail)]
+    new = _new(person, ask, key, ReservationState.REFUSED)
+    refusal = (answer.reason.value, len(answer.alternatives))
+    with key_used_once():
+        return reservations.add(connection, new, events, now, refusal=refusal, is_demand=ask.instead_of is None)
 
 
-def _add(
-    connection: Connection[Any],
-    person: Person,
-    ask: Ask,
-    request: tuple[str, datetime],
-    state: ReservationState,
-    *more: Event,
-) -> Reservation:
-    key, now = request
-    code = new_code("R")
-    new = NewReservation(
-        code=code,
+def _asked(person: Person, ask: Ask, now: datetime) -> Event:
+    return Event(EventKind.ASKED, now, f"driver:{person.code}", {"walk_m": ask.walk_m, "group": ask.group})
+
+
+def _new(person: Person, ask: Ask, key: str, state: ReservationState) -> NewReservation:
+    return NewReservation(
+        code=new_code("R"),
         user_id=person.id,
         key=key,
         digest=ask.digest(),
@@ -161,10 +160,3 @@ def _add(
         until_at=ask.depart_at,
         walk_m=ask.walk_m,
     )
-    asked = Event(EventKind.ASKED, now, f"driver:{person.code}", {"walk_m": ask.walk_m, "group": ask.group})
-    with key_used_once():
-        added = reservations.add(connection, new, now)
-    reservations.add_events(connection, added.id, [asked, *more])
-    if state is ReservationState.WAITING:
-        notices.tell(connection, person.id, "reservation_waiting", now, {"reservation": code})
-    return added

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _READ = """
 SELECT d.class_id, d.day,
        array_send(d.free[greatest(%(first)s - n * 288, 0) + 1:least(%(until)s - n * 288, 288)]),
-       array_send(p.price[greatest(%(first)s - n * 288, 0) + 1:least(%(until)s - n * 288, 288)])
+       array_send(p.price[greatest(%(first)s - n * 288, 0) + 1:least(%(until)s - n * 288, 288)]),
+       0 < ALL (d.offered[greatest(%(open_first)s - n * 288, 0) + 1:least(%(open_until)s - n * 288, 288)])
 FROM capacity_days d LEFT JOIN capacity_prices p USING (class_id, day)
 CROSS JOIN LATERAL (SELECT d.day - %(day)s::date) AS place (n)
 WHERE d.class_id = ANY(%(classes)s) AND d.day >= %(day)s AND d.day < %(end)s
@@ -88,16 +89,6 @@ ON CONFLICT (class_id, day) DO UPDATE SET price = excluded.price, solved_at = ex
 WHERE capacity_prices.solved_at < excluded.solved_at
 """
 
-# A stay may touch two days of a class: then both must be there.
-_IS_OFFERED = """
-SELECT EXISTS (
-    SELECT FROM unnest(%(classes)s::integer[], %(days)s::date[], %(firsts)s::integer[], %(untils)s::integer[])
-        AS p (class_id, day, first, until)
-    LEFT JOIN capacity_days d USING (class_id, day)
-    GROUP BY class_id HAVING bool_and(coalesce(0 < ALL (d.offered[p.first + 1:p.until]), false))
-)
-"""
-
 _DROP = """
 WITH old AS (DELETE FROM capacity_prices WHERE day < %(before)s)
 DELETE FROM capacity_days WHERE day < %(before)s
@@ -112,12 +103,14 @@ class Capacity:
         classes: ids, in the order of the rows.
         free: int32[C, S] spaces left; 0 where nothing is offered.
         price: float64[C, S] fen for a slot.
+        is_open: ids of classes that offer spaces, however few are left, in all of the slots that were asked about.
     """
 
     classes: tuple[int, ...]
     first_day: date
     free: NDArray[np.int32]
     price: NDArray[np.float64]
+    is_open: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,33 +130,40 @@ def read(
     days: int,
     *,
     part: tuple[int, int] | None = None,
+    stay: tuple[int, int] | None = None,
     lock: bool = False,
 ) -> Capacity:
     """What is left of classes in `days` days; a class or day without a row offers nothing.
 
-    Of these days only the slots [first, until) of `part` are looked at, and 0 everywhere else. With `lock` it stays so
-    until the caller's transaction ends.
+    Of these days only the slots [first, until) of `part` are looked at, and 0 everywhere else; `stay` are the slots in
+    which it is said who is open. With `lock` it stays so until the caller's transaction ends.
     """
     free = np.zeros((len(classes), days * SLOTS), np.int32)
     price = np.zeros((len(classes), days * SLOTS))
     place = {class_id: row for row, class_id in enumerate(classes)}
     first, until = part or (0, days * SLOTS)
+    open_first, open_until = stay or (0, 0)
+    open_days = dict.fromkeys(classes, 0)
     values = {
         "classes": list(classes),
         "day": first_day,
         "end": first_day + timedelta(days=days),
         "first": first,
         "until": until,
+        "open_first": open_first,
+        "open_until": open_until,
     }
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_READ_LOCKED if lock else _READ, values)
-        for class_id, day, left, cost in cursor:
+        for class_id, day, left, cost, is_open in cursor:
             row, begin = place[class_id], (day - first_day).days * SLOTS
+            open_days[class_id] += is_open
             there = slice(max(first, begin), min(until, begin + SLOTS))
             free[row, there] = np.frombuffer(left, _FREE, offset=_HEAD)["slot"]
             if cost is not None:
                 price[row, there] = np.frombuffer(cost, _PRICE, offset=_HEAD)["slot"] / _PRICE_UNIT
-    return Capacity(tuple(classes), first_day, free, price)
+    always = frozenset(class_id for class_id, count in open_days.items() if stay and count == days)
+    return Capacity(tuple(classes), first_day, free, price, always)
 
 
 def read_offered(connection: Connection[Any], classes: Sequence[int], first_day: date, days: int) -> NDArray[np.int32]:
@@ -249,19 +249,6 @@ def offer(connection: Connection[Any], class_id: int, offered: Mapping[date, NDA
     values = [{"class": class_id, "day": day, "offered": offered[day].tolist()} for day in sorted(offered)]
     with connection.cursor() as cursor:
         cursor.executemany(_OFFER, values)
-
-
-def is_offered(connection: Connection[Any], stays: Sequence[tuple[int, Sequence[DaySlots]]]) -> bool:
-    """Whether any class is open in all slots of its stay, however full."""
-    parts = [(class_id, part) for class_id, slots in stays for part in slots]
-    values = {
-        "classes": [class_id for class_id, _ in parts],
-        "days": [part.day for _, part in parts],
-        "firsts": [part.first for _, part in parts],
-        "untils": [part.until for _, part in parts],
-    }
-    row = connection.execute(_IS_OFFERED, values).fetchone()
-    return row is not None and bool(row[0])
 
 
 def drop_before(connection: Connection[Any], before: date) -> int:

@@ -11,23 +11,10 @@ if TYPE_CHECKING:
 
     from parking_core.reservations import Ask, Refusal
 
-_ASKED = """
-INSERT INTO asked_demand (asked_at, arrive_at, depart_at, lat, lon, walk_m, user_group, granted)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-"""
-
 _REFUSED = """
 INSERT INTO refused_demand (asked_at, arrive_at, depart_at, lat, lon, user_group, reason, alternatives)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
-
-
-def asked(connection: Connection[Any], ask: Ask, now: datetime, *, granted: bool) -> None:
-    """Notes that somebody asked; an alternative that is taken is no further demand."""
-    if ask.instead_of is None:
-        connection.execute(
-            _ASKED, (now, ask.arrive_at, ask.depart_at, ask.lat, ask.lon, ask.walk_m, ask.group, granted)
-        )
 
 
 def refused(connection: Connection[Any], ask: Ask, reason: Refusal, alternatives: int, now: datetime) -> None:

@@ -21,14 +21,28 @@ if TYPE_CHECKING:
 COLUMNS = """id, code, user_id, plate, user_group, lat, lon, walk_m, arrive_at, depart_at, until_at, lot_id, class_id, state,
 lateness, price_fen, fee_fen, value_fen, hold_key, visit_id, moved_to, asked_at, arrived_at, left_at, request_digest"""
 
-_ADD = f"""
-INSERT INTO reservations (code, user_id, idempotency_key, request_digest, plate, user_group, lat, lon, walk_m, arrive_at,
-    depart_at, until_at, lot_id, class_id, state, price_fen, value_fen, hold_key, asked_at, granted_at, ended_at)
-VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)s, %(lon)s, %(walk_m)s, %(arrive_at)s,
-    %(depart_at)s, %(until_at)s, %(lot_id)s, %(class_id)s, %(state)s, %(price_fen)s, %(value_fen)s, %(hold_key)s, %(now)s,
-    %(granted_at)s, %(ended_at)s)
-RETURNING {COLUMNS}
-"""  # noqa: S608  # the columns are a constant
+# A request that is refused or waits, with its history and what forecasts and planners read of it, of nobody.
+_ADD = """
+WITH request AS (
+    INSERT INTO reservations (code, user_id, idempotency_key, request_digest, plate, user_group, lat, lon, walk_m, arrive_at,
+        depart_at, until_at, state, asked_at, ended_at)
+    VALUES (%(code)s, %(user_id)s, %(key)s, %(digest)s, %(plate)s, %(group)s, %(lat)s, %(lon)s, %(walk_m)s, %(arrive_at)s,
+        %(depart_at)s, %(until_at)s, %(state)s, %(now)s, CASE WHEN %(refused)s THEN %(now)s::timestamptz END)
+    RETURNING id
+), history AS (
+    INSERT INTO reservation_events (reservation_id, kind, at, by, detail)
+    SELECT r.id, e.kind, %(now)s, e.by, e.detail
+    FROM request r, unnest(%(kinds)s::text[], %(bys)s::text[], %(details)s::jsonb[])
+        WITH ORDINALITY AS e (kind, by, detail, n) ORDER BY e.n
+), asked AS (
+    INSERT INTO asked_demand (asked_at, arrive_at, depart_at, lat, lon, walk_m, user_group, granted)
+    SELECT %(now)s, %(arrive_at)s, %(depart_at)s, %(lat)s, %(lon)s, %(walk_m)s, %(group)s, false WHERE %(is_demand)s
+), refused AS (
+    INSERT INTO refused_demand (asked_at, arrive_at, depart_at, lat, lon, user_group, reason, alternatives)
+    SELECT %(now)s, %(arrive_at)s, %(depart_at)s, %(lat)s, %(lon)s, %(group)s, %(reason)s, %(alternatives)s WHERE %(refused)s
+)
+SELECT id FROM request
+"""
 
 _OF_CODE = f"SELECT {COLUMNS} FROM reservations WHERE code = %s"  # noqa: S608  # the columns are the constant above
 OF_KEY = f"SELECT {COLUMNS} FROM reservations WHERE user_id = %s AND idempotency_key = %s"  # noqa: S608  # the columns are a constant
@@ -81,9 +95,20 @@ class PersonNow:
     overlaps: bool  # his car is promised a space for some of the time already
 
 
-def add(connection: Connection[Any], new: NewReservation, now: datetime) -> Reservation:
-    """Adds one that is refused or waits."""
-    ended = new.state is ReservationState.REFUSED
+def add(
+    connection: Connection[Any],
+    new: NewReservation,
+    events: Sequence[Event],
+    now: datetime,
+    *,
+    refusal: tuple[str, int] | None = None,
+    is_demand: bool,
+) -> Reservation:
+    """Adds a request that is refused, for a reason and with so many alternatives, or waits.
+
+    `is_demand`: somebody asked who was not counted before.
+    """
+    reason, alternatives = refusal or (None, None)
     values = {
         "code": new.code,
         "user_id": new.user_id,
@@ -97,20 +122,20 @@ def add(connection: Connection[Any], new: NewReservation, now: datetime) -> Rese
         "arrive_at": new.ask.arrive_at,
         "depart_at": new.ask.depart_at,
         "until_at": new.until_at,
-        "lot_id": new.lot_id,
-        "class_id": new.class_id,
         "state": new.state.value,
-        "price_fen": new.price_fen,
-        "value_fen": new.value_fen,
-        "hold_key": new.hold_key,
         "now": now,
-        "granted_at": now if new.state is ReservationState.GRANTED else None,
-        "ended_at": now if ended else None,
+        "kinds": [event.kind.value for event in events],
+        "bys": [event.by for event in events],
+        "details": [Jsonb(dict(event.detail)) for event in events],
+        "refused": refusal is not None,
+        "reason": reason,
+        "alternatives": alternatives,
+        "is_demand": is_demand,
     }
     row = connection.execute(_ADD, values).fetchone()
     if row is None:
         raise AssertionError("What is inserted is returned.")
-    return reservation_of(row)
+    return stored(int(row[0]), new, now)
 
 
 def find(connection: Connection[Any], code: str) -> Reservation | None:
@@ -191,8 +216,8 @@ def events(connection: Connection[Any], reservation_id: int) -> list[Event]:
     ]
 
 
-def granted_of(number: int, new: NewReservation, now: datetime) -> Reservation:
-    """A promise that was written just now, without another look."""
+def stored(number: int, new: NewReservation, now: datetime) -> Reservation:
+    """What was written just now, without another look."""
     return Reservation(
         id=number,
         code=new.code,
@@ -207,7 +232,7 @@ def granted_of(number: int, new: NewReservation, now: datetime) -> Reservation:
         until_at=new.until_at,
         lot_id=new.lot_id,
         class_id=new.class_id,
-        state=ReservationState.GRANTED,
+        state=new.state,
         lateness=Lateness.NONE,
         price_fen=new.price_fen,
         fee_fen=0,
