@@ -89,7 +89,7 @@ def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
     redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
     acquirer = AcquirerClient.of_settings(settings.acquirer)
     sharing = SharingDesk(
-        OffersInForce(ZoneInfo(settings.time_zone), f"qr:{settings.acquirer.code}"), settings.database_url
+        OffersInForce(ZoneInfo(settings.time_zone), f"hold:{settings.acquirer.code}"), settings.database_url
     )
     api = ApiState.build(
         http,
