@@ -151,10 +151,10 @@ class Town:
         """What requests may use: open from arrival to departure, and near enough."""
         walk = self.walk_m[destination][:, self.lot]
         begins, ends = np.zeros_like(walk), np.zeros_like(walk)
-        for group in range(len(self.lot)):
-            place = np.searchsorted(self.opens[group], arrive, side="right") - 1
-            begins[:, group] = self.opens[group][place]
-            ends[:, group] = np.where(place >= 0, self.closes[group][place], 0)
+        for column in range(len(self.lot)):
+            place = np.searchsorted(self.opens[column], arrive, side="right") - 1
+            begins[:, column] = self.opens[column][place]
+            ends[:, column] = np.where(place >= 0, self.closes[column][place], 0)
         fits = (walk <= limit_m[:, None]) & (ends >= depart[:, None])
         request, group = np.nonzero(fits)
         span = (ends - begins)[request, group]
