@@ -164,8 +164,8 @@ def test_the_marginals_are_those_of_the_documentation() -> None:
 
 def summary(document: dict[str, object]) -> dict[str, float]:
     """Marginals of a document of the format, whoever made it."""
-    groups: dict[str, list[int]] = document["groups"]  # type: ignore[assignment]  # JSON
-    requests: dict[str, list[int]] = document["requests"]  # type: ignore[assignment]  # JSON
+    groups: dict[str, list[int]] = document["groups"]  # type: ignore[assignment]  # JSON says no types
+    requests: dict[str, list[int]] = document["requests"]  # type: ignore[assignment]  # JSON says no types
     kind, lot, cap = np.array(document["lot_kind"]), np.array(groups["lot"]), np.array(groups["cap"])
     start, end, walk = np.array(groups["start"]), np.array(groups["end"]), np.array(document["walk_m"])
     arrive, depart, of_class = (np.array(requests[name]) for name in ("a", "d", "cls"))
