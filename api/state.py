@@ -108,7 +108,7 @@ class ApiState:
             measures=Measures(snapshot),
             database=database,
             payments=payments or PaymentDesk(),
-            sharing=sharing or SharingDesk(OffersInForce(snapshot.zone, "qr:none")),
+            sharing=sharing or SharingDesk(OffersInForce(snapshot.zone, "hold:none")),
         )
 
     def board(self) -> Board:

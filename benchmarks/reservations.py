@@ -77,7 +77,7 @@ def prepare(database: Database, drivers: int, rng: random.Random) -> list[Client
     now = datetime.now(UTC)
     load(database.owner_url, generate_district(DistrictSize(), 20_240))
     with closing(database.connect()) as connection:
-        offer = read_offer(connection, now, _ZONE, "qr:acq")
+        offer = read_offer(connection, now, _ZONE, "hold:acq")
         roll_capacity(connection, offer, now)
         _price(connection, offer, now)
         wanted = [Wanted(code=f"D-{n:05}", plates=(f"苏B{n:05}",)) for n in range(drivers)]

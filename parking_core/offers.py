@@ -79,7 +79,7 @@ class Offer:
         window_min: by class id, how many minutes it is open in a common week: of equal classes the one that fewest
             others can use is taken.
         zone: of the lots.
-        channel: by which drivers promise money ("qr:<acquirer>").
+        channel: by which drivers promise money ("hold:<acquirer>").
     """
 
     def __init__(

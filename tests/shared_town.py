@@ -46,7 +46,7 @@ class SharedTown:
 
     def __init__(self, db: Connection[Any]) -> None:
         self.db = db
-        self.offers = OffersInForce(ZONE, "qr:acq")
+        self.offers = OffersInForce(ZONE, "hold:acq")
         self.lots: dict[str, int] = {}
         self.lanes: dict[str, int] = {}
         self.agreements: dict[str, int] = {}

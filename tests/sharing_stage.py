@@ -70,7 +70,7 @@ async def sharing_stage(db: Connection[Any], database_url: str, **http: Any) -> 
     """Everything that runs."""
     clock = Clock()
     pool = AsyncConnectionPool(database_url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True})
-    desk = SharingDesk(OffersInForce(ZONE, "qr:acq"), database_url)
+    desk = SharingDesk(OffersInForce(ZONE, "hold:acq"), database_url)
     api = ApiState.build(HttpSettings(**http), clock=clock, database=pool, sharing=desk)
     transport = httpx.ASGITransport(create_app(api))
     async with pool, desk, httpx.AsyncClient(transport=transport, base_url="http://api") as client:

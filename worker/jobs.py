@@ -59,7 +59,7 @@ def build(settings: Settings) -> App:
         max_size=4,
     )
     app = App(connector=connector)
-    offers = OffersInForce(ZoneInfo(settings.time_zone), f"qr:{settings.acquirer.code}")
+    offers = OffersInForce(ZoneInfo(settings.time_zone), f"hold:{settings.acquirer.code}")
 
     @app.periodic(cron=_NIGHTLY)
     @app.task(name="retention", queueing_lock="retention", pass_context=False)

@@ -49,7 +49,7 @@ _DUTIES_S: Final = 60.0
 class Lanes:
     """State of the loop: its connection, which listens, and when it counted last."""
 
-    def __init__(self, connection: Connection, redis: Redis, time_zone: str, channel: str = "qr:none") -> None:
+    def __init__(self, connection: Connection, redis: Redis, time_zone: str, channel: str = "hold:none") -> None:
         use_quick_lists(connection)
         self._connection = connection
         self._live = LiveState(redis)

@@ -126,7 +126,7 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
 
         silence = Silence(settings.database_url, leader, redis)
         rollups = Rollups(await connection(), settings.time_zone)
-        channel = f"qr:{settings.acquirer.code}"
+        channel = f"hold:{settings.acquirer.code}"
         lanes = Lanes(await connection(), redis, settings.time_zone, channel)
         duties = LaneDuties(await connection(), settings.time_zone)
         booking = Booking(await connection(), settings.time_zone)

@@ -1,6 +1,6 @@
 """Sharing agreements from the first proposal to their end. One transaction each.
 
-propose ─► change ... ─► sign ─► publish: capacity is offered at once ─► suspend, resume: no new promises, again
+propose ─► change ... ─► sign ─► publish (a lane lets cars in): capacity is offered at once ─► suspend, resume: no new promises, again
                                                                      └─► terminate: every promise after the notice is
                                                                          moved or refunded by the worker
 
@@ -19,7 +19,7 @@ from parking_core.flows.plan_classes import plan_classes
 from parking_core.flows.roll_capacity import roll_agreement
 from parking_core.flows.suspend_sharing import FOREVER, TakenBack, check_notice, take_back
 from parking_core.sharing import CHANGES, AgreementState, may_become
-from parking_core.store import agreements
+from parking_core.store import agreements, sharing
 from parking_core.store.agreements import AgreementEvent, NewAgreement
 from parking_core.tariffs import Interval
 from parking_core.windows import publication_advice
@@ -147,7 +147,7 @@ def become(
     Raises:
         NotFoundError: there is no such agreement.
         VersionMovedError: it is not the version that was seen.
-        ConflictError: its life cycle does not allow it.
+        ConflictError: its life cycle does not allow it, or it is to be published and no lane lets cars into its lot.
         ValueError: it is to be terminated; see `terminate`.
     """
     if after is AgreementState.TERMINATED:
@@ -224,6 +224,12 @@ def _reach(connection: Connection[Any], found: Agreement, after: AgreementState,
         allowed = " or ".join(sorted(each.value for each in CHANGES[found.state])) or "nothing else"
         raise ConflictError(
             f"Agreement {found.code} is {found.state.value}; it can become {allowed}, not {after.value}."
+        )
+    if after is AgreementState.PUBLISHED and not sharing.barriers(connection, found.lot_id):
+        # Nobody would be seen to arrive: every promise would lapse as a no-show, and count against its driver.
+        raise ConflictError(
+            f"Lot {found.lot} has no enabled lane that lets cars in, so no arrival would be seen; register and enable one, "
+            f"then publish agreement {found.code}."
         )
     agreements.set_state(connection, found.id, after, now)
     agreements.add_event(connection, found.id, AgreementEvent(after.value, now, by))

@@ -93,7 +93,11 @@ def order_refund(
                 f"Visit {visit_id} has {money.refundable_fen} fen that can be given back; a refund of {amount_fen} cannot."
             )
         channel = channel or _usual_channel(money)
-        account_of_channel(channel)
+        if account_of_channel(channel).kind is AccountKind.PREAUTHORISED:
+            raise InvalidInputError(
+                f"A refund of visit {visit_id} cannot go by {channel}, which is money of promises; `parking money give-back` "
+                "gives that back, a visit's goes by bank, qr:<acquirer> or cash:<operator>."
+            )
         entry = postings.refund_ordered(
             key=decision.key,
             visit_id=visit_id,

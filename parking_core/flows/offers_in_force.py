@@ -36,7 +36,7 @@ class OffersInForce:
     """One a process; threads may share it: what is kept is replaced as a whole."""
 
     zone: ZoneInfo
-    channel: str  # "qr:<acquirer>"
+    channel: str  # "hold:<acquirer>"
     _kept: _Kept | None = None
 
     def of(self, connection: Connection[Any], now: datetime) -> Offer:

@@ -20,8 +20,11 @@ cleared day, version n             clearing_day:<day>:<n>     bank              
 QR payment                         qr:<acquirer>:<ref>        acquirer:<code>              receivable:<lot>
 cash                               cash:<operator>:<ref>      cash:<operator>              receivable:<lot>
 captured hold                      hold:<key>                 the channel's account        receivable:<lot>
-promise of a shared space paid     reservation:<code>,        the channel's account        revenue:<lot>,
-                                   permit:<code>                                           owner_payable:<lot>
+promise of a shared space paid     reservation:<code>,        preauthorised:<code>         revenue:<lot>,
+                                   permit:<code>:<yyyy-mm>                                 owner_payable:<lot>
+openings of a permit lost          permit_refund:<code>:...   revenue:<lot>,               preauthorised:<code>
+                                                              owner_payable:<lot>
+promise given back by a person     promise_refund:<promise>:<n>  as openings lost
 acquirer's bill of a day           acquirer_bill:<code>:<day> bank, acquirer_fees          acquirer:<code>
 refund ordered                     refund_ordered:<key>       receivable and/or revenue    refunds_payable
 refund paid                        refund_paid:<key>          refunds_payable              the channel's account

@@ -20,6 +20,7 @@ class AccountKind(StrEnum):
     ETC_HELD = "etc_held"  # taken, but a check failed: a person decides
     ETC_DISPUTED = "etc_disputed"  # the centre disputes it
     ACQUIRER = "acquirer"  # of an acquirer: paid by QR code, not yet on our bank account
+    PREAUTHORISED = "preauthorised"  # of an acquirer: captured of holds, not yet on any bill or bank account
     ACQUIRER_FEES = "acquirer_fees"  # what acquirers keep for their service
     CASH = "cash"  # of an operator: in the hands of its staff
     BANK = "bank"
@@ -43,7 +44,7 @@ OF_A_LOT: Final = frozenset(
     }
 )
 OF_AN_OPERATOR: Final = frozenset({AccountKind.CASH, AccountKind.OPERATOR_PAYABLE, AccountKind.DISTRIBUTED})
-OF_AN_ACQUIRER: Final = frozenset({AccountKind.ACQUIRER})
+OF_AN_ACQUIRER: Final = frozenset({AccountKind.ACQUIRER, AccountKind.PREAUTHORISED})
 _OWNED: Final = OF_A_LOT | OF_AN_OPERATOR | OF_AN_ACQUIRER
 
 
@@ -106,10 +107,14 @@ MOVED: Final = Account(AccountKind.MOVED)
 
 
 def account_of_channel(channel: str) -> Account:
-    """Where the money of a channel waits: "etc", "qr:<acquirer>", "cash:<operator>" or "bank".
+    """Where the money of a channel waits: "etc", "qr:<acquirer>", "hold:<acquirer>", "cash:<operator>" or "bank".
+
+    What is captured of holds stands apart from payments by QR code: the bill of an acquirer's day has only these.
 
     >>> account_of_channel("qr:tongpay").code
     'acquirer:tongpay'
+    >>> account_of_channel("hold:tongpay").code
+    'preauthorised:tongpay'
 
     Raises:
         InvalidInputError: no channel is called so.
@@ -121,9 +126,11 @@ def account_of_channel(channel: str) -> Account:
             return BANK
         case ("qr", _, str(acquirer)) if acquirer:
             return Account(AccountKind.ACQUIRER, acquirer)
+        case ("hold", _, str(acquirer)) if acquirer:
+            return Account(AccountKind.PREAUTHORISED, acquirer)
         case ("cash", _, str(operator)) if operator:
             return Account(AccountKind.CASH, operator)
         case _:
             raise InvalidInputError(
-                f"There is no channel {channel!r}; use etc, bank, qr:<acquirer> or cash:<operator>."
+                f"There is no channel {channel!r}; use etc, bank, qr:<acquirer>, hold:<acquirer> or cash:<operator>."
             )

@@ -35,7 +35,7 @@ CHANGES: Final[Mapping[HoldState, frozenset[HoldState]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A promise of money by a channel ("qr:<acquirer>", ...), until `expires_at`."""
+    """A promise of money by a channel ("hold:<acquirer>", ...), until `expires_at`."""
 
     key: str
     channel: str

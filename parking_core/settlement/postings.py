@@ -196,13 +196,16 @@ def promise_paid(
     owner_permille: int,
     at: datetime,
     visit_id: int | None = None,
+    kept_fen: int = 0,
     detail: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """What was taken for a promise of a shared space: its hold's key books it once.
+    """What was taken for a promise of a shared space, or given back of it (below 0): its hold's key books it once.
 
-    1,000 fen of "qr:tongpay" at 70 % for the owner: DR acquirer:tongpay 1,000 / CR revenue:<lot> 300, CR owner_payable:<lot> 700.
+    1,000 fen of "hold:tongpay" at 70 % for the owner: DR preauthorised:tongpay 1,000 / CR revenue:<lot> 300,
+    CR owner_payable:<lot> 700. `kept_fen` is what had been taken and not given back before it: the owner is left with his
+    part of what is left, whatever was rounded, so that he keeps nothing of a promise that is given back in pieces.
     """
-    owner_fen = owner_part(amount_fen, owner_permille)
+    owner_fen = owner_part(kept_fen + amount_fen, owner_permille) - owner_part(kept_fen, owner_permille)
     lines = (
         (account_of_channel(channel), amount_fen),
         (revenue(lot), owner_fen - amount_fen),
@@ -214,7 +217,7 @@ def promise_paid(
         occurred_at=at,
         visit_id=visit_id,
         postings=tuple(Posting(account, fen) for account, fen in lines if fen),
-        detail={**(detail or {}), "channel": channel, "owner_permille": owner_permille},
+        detail={**(detail or {}), "channel": channel, "owner_permille": owner_permille, "kept_fen": kept_fen},
     )
 
 

@@ -98,11 +98,39 @@ FROM lane_repeats r LEFT JOIN differences d
 WHERE r.reason = 'record_no_reused' AND r.amount_fen <> 0
 """
 
-# What owners are to get is their part of every promise that was paid or given back, by the part that the entry names.
+# What was captured of holds less what was given back of it is with the acquirer, on no bill yet. No promise gives back more
+# than was captured of it.
+_PREAUTHORISED = """
+WITH booked AS (
+    SELECT split_part(a.code, ':', 2) AS acquirer, j.key ~ '^(permit|promise)_refund:' AS is_back, p.amount_fen AS fen,
+           CASE WHEN j.kind = 'hold_captured' THEN substr(j.key, 6)
+                WHEN starts_with(j.key, 'permit_refund:') THEN
+                    'permit:' || split_part(j.key, ':', 2) || ':' || split_part(j.key, ':', 3)
+                ELSE coalesce(j.detail ->> 'promise', j.key) END AS promise
+    FROM accounts a JOIN postings p ON p.account_id = a.id JOIN journal j ON j.id = p.journal_id
+    WHERE a.kind = 'preauthorised'
+), by_promise AS (
+    SELECT acquirer, promise, sum(fen) AS fen, sum(fen) FILTER (WHERE is_back) AS back FROM booked GROUP BY 1, 2
+), kept AS (
+    SELECT acquirer, count(*) AS items, sum(fen) AS fen, coalesce(sum(back), 0) AS back,
+           count(*) FILTER (WHERE fen < 0) AS overdrawn
+    FROM by_promise GROUP BY 1
+), captured AS (
+    SELECT split_part(channel, ':', 2) AS acquirer, sum(captured_fen) AS fen FROM holds
+    WHERE state = 'captured' AND starts_with(channel, 'hold:') GROUP BY 1
+)
+SELECT acquirer, coalesce(k.items, 0), coalesce(k.fen, 0)::bigint, (coalesce(c.fen, 0) + coalesce(k.back, 0))::bigint,
+       coalesce(k.overdrawn, 0)
+FROM kept k FULL JOIN captured c USING (acquirer) ORDER BY 1
+"""
+
+# What owners are to get is their part of every promise that was paid or given back, by the part that the entry names, and
+# by what had been kept of the promise before.
 _OWNERS = """
 WITH shared AS (
     SELECT l.code, j.id, -sum(p.amount_fen) AS fen, sum(p.amount_fen) FILTER (WHERE a.kind = 'owner_payable') AS owner_fen,
-           CASE WHEN j.kind = 'promise_paid' THEN min(j.detail ->> 'owner_permille')::numeric END AS permille
+           CASE WHEN j.kind = 'promise_paid' THEN min(j.detail ->> 'owner_permille')::numeric END AS permille,
+           coalesce(min(j.detail ->> 'kept_fen')::numeric, 0) AS kept
     FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
     JOIN lots l ON l.id = a.lot_id
     WHERE j.kind = 'promise_paid'
@@ -110,7 +138,8 @@ WITH shared AS (
                   WHERE o.journal_id = j.id AND b.kind = 'owner_payable')
     GROUP BY 1, 2, j.kind
 ), judged AS (
-    SELECT code, coalesce(owner_fen, 0)::bigint AS fen, -floor((fen * permille * 2 + 1000) / 2000)::bigint AS expected
+    SELECT code, coalesce(owner_fen, 0)::bigint AS fen,
+           (floor((kept * permille * 2 + 1000) / 2000) - floor(((kept + fen) * permille * 2 + 1000) / 2000))::bigint AS expected
     FROM shared
 )
 SELECT 'owner_payable:' || code, count(*), sum(fen)::bigint, coalesce(sum(expected), 0)::bigint,
@@ -151,7 +180,7 @@ FULL JOIN (
                 WHEN j.kind = 'hold_captured' THEN substr(j.key, 6) ELSE j.key END AS promise,
            sum(p.amount_fen) FILTER (WHERE p.amount_fen > 0) AS fen
     FROM journal j JOIN postings p ON p.journal_id = j.id
-    WHERE j.kind IN ('hold_captured', 'promise_paid') AND j.key NOT LIKE 'permit_refund:%' GROUP BY 1) AS b
+    WHERE j.kind IN ('hold_captured', 'promise_paid') AND j.key !~ '^(permit|promise)_refund:' GROUP BY 1) AS b
   ON b.promise = h.promise
 WHERE h.fen IS DISTINCT FROM b.fen
 UNION ALL
@@ -178,6 +207,9 @@ def audit_lines(connection: Connection[Any], zone: str) -> list[AuditLine]:
         lines.append(
             _line(f"acquirer:{acquirer}", count, fen, explained, by="days without a bill, differences of bills")
         )
+    for acquirer, count, fen, explained, overdrawn in connection.execute(_PREAUTHORISED).fetchall():
+        subject, by = f"preauthorised:{acquirer}", "captured holds, less what was given back"
+        lines.append(_line(subject, count, fen, explained, by=by, open_items=overdrawn))
     count, fen, overdrawn = connection.execute(_REFUNDS).fetchone() or (0, 0, 0)
     lines.append(_line("refunds_payable", count, fen, fen, by="refunds ordered and not paid", open_items=overdrawn))
     for code, count, fen, expected, differing in connection.execute(_OWNERS).fetchall():

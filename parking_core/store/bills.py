@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-# Ours: what the journal moved on the acquirer's account that day, a reference each: of a hold its key.
+# Ours: what the journal moved on the acquirer's account that day, a reference each: of a hold its key. Promises of shared
+# spaces are not among it: what is captured of them stands on an account of its own.
 _PAIRS = """
 WITH ours AS (
     SELECT 'payment' AS kind, CASE j.kind WHEN 'qr_payment' THEN split_part(j.key, ':', 3)
-               WHEN 'hold_captured' THEN substr(j.key, 6) ELSE j.key END AS transaction_ref, sum(p.amount_fen)::bigint AS fen,
+               ELSE substr(j.key, 6) END AS transaction_ref, sum(p.amount_fen)::bigint AS fen,
            min(j.visit_id) AS visit_id
     FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
-    WHERE a.code = 'acquirer:' || %(acquirer)s AND j.kind IN ('qr_payment', 'hold_captured', 'promise_paid')
+    WHERE a.code = 'acquirer:' || %(acquirer)s AND j.kind IN ('qr_payment', 'hold_captured')
       AND j.occurred_at >= %(day)s::date::timestamp AT TIME ZONE %(zone)s
       AND j.occurred_at < (%(day)s::date + 1)::timestamp AT TIME ZONE %(zone)s
     GROUP BY 1, 2

@@ -86,6 +86,14 @@ FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = 
 WHERE j.key = %s ORDER BY p.line
 """
 
+_OF_PROMISE = """
+SELECT j.id, j.key, j.kind, j.occurred_at, j.booked_at, j.visit_id, j.detail, a.code, p.amount_fen
+FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = p.account_id
+WHERE j.kind = 'promise_paid' AND (j.key = %(key)s OR starts_with(j.key, 'promise_refund:' || %(promise)s || ':')
+    OR starts_with(j.key, 'permit_refund:' || %(promise)s || ':'))
+ORDER BY j.id, p.line
+"""
+
 _WITHOUT_POSTINGS = """
 SELECT key FROM journal j WHERE NOT EXISTS (SELECT FROM postings p WHERE p.journal_id = j.id) ORDER BY id LIMIT 100
 """
@@ -218,6 +226,14 @@ def booked(connection: Connection[Any], keys: Sequence[str]) -> frozenset[str]:
 def entries_of_visit(connection: Connection[Any], visit_id: int) -> list[BookedEntry]:
     """All entries of a visit in the order of booking, for its explanation."""
     return _entries(connection.execute(_OF_VISIT, (visit_id,)).fetchall())
+
+
+def entries_of_promise(connection: Connection[Any], key: str) -> list[BookedEntry]:
+    """What was taken of a promise and given back, in the order of booking; `key` is that of the entry that took it.
+
+    Cost: a pass over the journal's keys.
+    """
+    return _entries(connection.execute(_OF_PROMISE, {"key": key, "promise": key.partition(":")[2]}).fetchall())
 
 
 def entry(connection: Connection[Any], key: str) -> BookedEntry | None:

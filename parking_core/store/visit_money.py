@@ -22,7 +22,8 @@ FROM journal j JOIN postings p ON p.journal_id = j.id JOIN accounts a ON a.id = 
 WHERE j.visit_id = %s GROUP BY a.code, j.kind
 """
 
-_NOT_PAYMENTS = frozenset({"charge", "write_off", "refund_ordered"})  # entries on the receivable that are no payment
+# No payment of what the visit owes; a promise of its space is paid for apart from that.
+_NOT_PAYMENTS = frozenset({"charge", "write_off", "refund_ordered", "promise_paid"})
 
 
 @dataclass(frozen=True, slots=True)

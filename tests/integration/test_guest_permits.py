@@ -99,12 +99,12 @@ def test_a_guest_leaves_the_space_that_a_permit_will_need(permits: PermitGuestTo
 def test_money_of_permits_and_guests_is_audited_together(permits: PermitGuestTown) -> None:
     permits.nights(2, terms=_ALL)
     permit = _holder(permits)
-    settle_permit_money(permits.db, at(_TUESDAY_19), zone=ZONE, channel="qr:acq")
+    settle_permit_money(permits.db, at(_TUESDAY_19), zone=ZONE, channel="hold:acq")
     permits.granted(permits.person("g", OTHER), begins_h=25, hours=2)
     permits.enter(_TUESDAY_19, OTHER)
     permits.enter(_TUESDAY_19 + 5, permit.plate)
     permits.leave(_TUESDAY_19 + 50, OTHER)
-    assert permits.balances()["acquirer:acq"] == 20_000 + 400
+    assert permits.balances()["preauthorised:acq"] == 20_000 + 400
     audit = audit_money(permits.db, ZoneInfo("Asia/Shanghai"))
     assert [line for line in audit.lines if line.unexplained_fen or line.unexplained_items] == []
     owners = next(line for line in audit.lines if line.subject == "owner_payable:S01")

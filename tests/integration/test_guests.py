@@ -10,11 +10,13 @@ import pytest
 
 from parking_core.flows.close_month import close_month, month_of
 from parking_core.flows.end_reservation import end_reservation
-from parking_core.flows.reconcile import audit_money
+from parking_core.flows.reconcile import audit_money, reconcile_bills
 from parking_core.reservations import EventKind
+from parking_core.settlement import postings
 from parking_core.sharing import Terms
-from parking_core.store import guests, reservations
+from parking_core.store import guests, journal, reservations
 from tests.guest_town import CAR, OTHER, THIRD, GuestTown, at
+from tests.shared_town import ZONE
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,7 +42,7 @@ def test_a_guest_arrives_gets_a_space_and_is_charged_once(town: GuestTown) -> No
     town.leave(150)
     assert town.state(found) == "completed"
     assert town.stays() == [("A000", found.code, True)]
-    assert town.balances() == {"acquirer:acq": 400, "owner_payable:S01": -280, "revenue:S01": -120}
+    assert town.balances() == {"preauthorised:acq": 400, "owner_payable:S01": -280, "revenue:S01": -120}
     assert town.rows("SELECT state, captured_fen FROM holds") == [("captured", 400)]
     assert town.rows("SELECT amount_fen FROM charges") == [(0,)]
     assert town.rows("SELECT promised_at, left_at FROM departures") == [(at(180), at(150))]
@@ -49,7 +51,7 @@ def test_a_guest_arrives_gets_a_space_and_is_charged_once(town: GuestTown) -> No
     # Following the records again changes nothing.
     town.db.execute("UPDATE lane_events SET processed_at = NULL")
     town.follow(151)
-    assert town.balances()["acquirer:acq"] == 400
+    assert town.balances()["preauthorised:acq"] == 400
 
 
 def test_money_of_guests_is_audited_and_stated(town: GuestTown) -> None:
@@ -86,7 +88,7 @@ def test_a_late_guest_pays_a_fee_and_not_the_tariff_as_well(town: GuestTown) -> 
     done = town.standing(found.code)
     assert (done.state.value, done.lateness.value, done.fee_fen) == ("completed", "violation", 2 * 200 * 3)
     assert town.rows("SELECT kind FROM violations WHERE withdrawn_at IS NULL") == [("overstay",)]
-    assert town.balances()["acquirer:acq"] == 400 + 1200
+    assert town.balances()["preauthorised:acq"] == 400 + 1200
     assert "receivable:S01" not in town.balances()
     assert [kind for kind in town.told() if kind.startswith("overstay")] == [
         "overstay_warned",
@@ -155,7 +157,7 @@ def test_entry_and_exit_that_come_at_once_are_a_stay_without_a_space(town: Guest
     done = town.standing(found.code)
     assert (done.state.value, done.left_at) == ("completed", at(170))
     assert town.stays() == []
-    assert town.balances() == {"acquirer:acq": 400, "owner_payable:S01": -280, "revenue:S01": -120}
+    assert town.balances() == {"preauthorised:acq": 400, "owner_payable:S01": -280, "revenue:S01": -120}
 
 
 def test_of_two_promises_the_nearest_is_meant_and_the_other_follows(town: GuestTown) -> None:
@@ -175,7 +177,7 @@ def test_of_two_promises_the_nearest_is_meant_and_the_other_follows(town: GuestT
     assert town.state(second) == "completed"
     assert town.rows("SELECT amount_fen FROM charges") == [(0,)]
     fee = 2 * 200 * 3  # 90 minutes between them
-    assert town.balances()["acquirer:acq"] == 200 + fee + 200
+    assert town.balances()["preauthorised:acq"] == 200 + fee + 200
     assert [left for _, _, left in town.stays()] == [True, True]
 
 
@@ -215,7 +217,7 @@ def test_an_exit_that_nobody_saw_costs_the_price(town: GuestTown) -> None:
     done = town.standing(found.code)
     assert (done.state.value, done.left_at, done.fee_fen) == ("completed", None, 0)
     assert town.rows("SELECT withdrawn_at IS NOT NULL FROM violations") == [(True,)]
-    assert town.balances()["acquirer:acq"] == 400
+    assert town.balances()["preauthorised:acq"] == 400
     assert town.rows("SELECT FROM departures") == []
 
 
@@ -229,7 +231,7 @@ def test_a_completed_promise_stays_completed_when_the_exit_is_corrected(town: Gu
     town.event("S01", "correction", 101, OTHER, refers_to=901)
     town.leave(160)
     assert town.state(found) == "completed"
-    assert town.balances()["acquirer:acq"] == 400
+    assert town.balances()["preauthorised:acq"] == 400
     assert town.rows("SELECT amount_fen FROM charges ORDER BY visit_id DESC, version DESC LIMIT 1") == [(500,)]
 
 
@@ -275,3 +277,34 @@ def test_two_cars_never_stand_in_one_space(town: GuestTown) -> None:
             (at(61), at(62) + timedelta(hours=1)),
             reservation_id=found.id,
         )
+
+
+def test_a_day_with_codes_promises_and_its_bill_opens_no_difference(town: GuestTown) -> None:
+    town.lot([2])
+    town.tariff()
+    town.granted(town.person())
+    town.enter(62)
+    town.leave(150)
+    town.enter(160, OTHER)  # without a promise: pays by code
+    town.leave(220, OTHER)
+    [(visit,)] = town.rows("SELECT id FROM visits WHERE vehicle = %s", OTHER)
+    entry = postings.qr_paid(acquirer="acq", reference="t1", visit_id=visit, lot="S01", amount_fen=500, at=at(220))
+    journal.book(town.db, [entry])
+    day = at(220).astimezone(ZONE).date()
+    town.db.execute(
+        "INSERT INTO acquirer_bills (acquirer, day, transaction_ref, order_id, kind, amount_fen, fee_fen)"
+        " VALUES ('acq', %s, 't1', 'o', 'payment', 500, 2)",
+        (day,),
+    )
+    town.db.execute("INSERT INTO acquirer_bill_days VALUES ('acq', %s, 1, 500, 0, 0, 2, now())", (day,))
+    done = reconcile_bills(town.db, ZONE)
+    assert (done.bills, done.bill_differences) == (1, 0)
+    assert town.rows("SELECT name FROM differences WHERE name LIKE 'payment_%%'") == []
+    balances = town.balances()
+    assert (balances["preauthorised:acq"], balances["bank"], "acquirer:acq" in balances) == (400, 498, False)
+    audit = audit_money(town.db, ZONE)
+    line = next(line for line in audit.lines if line.subject == "preauthorised:acq")
+    assert (line.items, line.balance_fen, line.unexplained_fen, line.unexplained_items) == (1, 400, 0, 0)
+    town.db.execute("UPDATE holds SET captured_fen = captured_fen - 1")
+    line = next(line for line in audit_money(town.db, ZONE).lines if line.subject == "preauthorised:acq")
+    assert line.unexplained_fen == 1

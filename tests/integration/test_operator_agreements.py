@@ -78,6 +78,11 @@ def town(db: psycopg.Connection[Any]) -> SharedTown:
             " SELECT %s, %s, 'off_street', id, 31.5, 120.3 FROM operators WHERE code = %s",
             (lot, lot, owner),
         )
+        db.execute(
+            "WITH barrier AS (INSERT INTO devices (code, lot_id, family) SELECT %s, id, 'lane' FROM lots WHERE code = %s"
+            " RETURNING id) INSERT INTO lanes (device_id, direction) SELECT id, 'both' FROM barrier",
+            (f"{lot}-B1", lot),
+        )
         for space, kind in (("A1", "accessible"), ("A2", "standard"), ("A3", "standard"), ("B1", "standard")):
             db.execute(
                 "INSERT INTO spaces (lot_id, code, kind) SELECT id, %s, %s FROM lots WHERE code = %s",
@@ -100,7 +105,7 @@ def play(town: SharedTown, database_url: str) -> Callable[[Callable[[Office], Aw
 
     async def scene(work: Callable[[Office], Awaitable[None]]) -> None:
         pool = AsyncConnectionPool(database_url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True})
-        desk = SharingDesk(OffersInForce(ZONE, "qr:acq"), database_url)
+        desk = SharingDesk(OffersInForce(ZONE, "hold:acq"), database_url)
         api = ApiState.build(HttpSettings(), clock=lambda: int(EVENING.timestamp() * 1e6), database=pool, sharing=desk)
         transport = httpx.ASGITransport(app=create_app(api))
         async with pool, desk, httpx.AsyncClient(transport=transport, base_url="http://office") as http:
@@ -223,6 +228,22 @@ def test_what_is_published_is_offered_at_once_and_shown_hour_by_hour(play: Any) 
             for day in each["days"]
             for hour in day["hours"]
         )
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "without", ["DELETE FROM lanes", "UPDATE lanes SET direction = 'exit'", "UPDATE devices SET enabled = false"]
+)
+def test_without_a_lane_that_lets_cars_in_nothing_is_published(play: Any, without: str) -> None:
+    async def scene(office: Office) -> None:
+        office.town.db.execute(without)
+        assert (await office.ask("op", "POST", body=wish()))[0] == 201
+        assert (await office.reach("signed", 1))[0] == 200
+        status, refused = await office.reach("published", 2)
+        assert (status, refused["code"]) == (409, "conflict")
+        assert "Lot X01 has no enabled lane that lets cars in" in refused["detail"]
+        assert (await office.ask("op", "GET", "/A-1"))[1]["state"] == "signed"
 
     play(scene)
 

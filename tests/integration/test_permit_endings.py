@@ -55,7 +55,7 @@ def _suspend(town: PermitTown, name: str, begins: datetime, hours: float, *, now
 
 
 def _settle(town: PermitTown, now: datetime) -> Settled:
-    return settle_permit_money(town.db, now, zone=ZONE, channel="qr:acq")
+    return settle_permit_money(town.db, now, zone=ZONE, channel="hold:acq")
 
 
 def _states(town: PermitTown, permit: SharedPermit) -> list[str]:
@@ -101,14 +101,14 @@ def test_what_cannot_be_moved_is_refunded_by_openings(permits: PermitTown) -> No
     person, permit = permits.holder()
     charged = _settle(permits, _MIDNIGHT)
     assert charged.charged_fen == 20_000
-    assert permits.money() == {"acquirer:acq": 20_000, "revenue:S01": -6_000, "owner_payable:S01": -14_000}
+    assert permits.money() == {"preauthorised:acq": 20_000, "revenue:S01": -6_000, "owner_payable:S01": -14_000}
     assert _suspend(permits, "S01-A", EVENING + DAY, 38).refunded == 2
     assert _states(permits, permit)[:4] == ["drawn", "refunded", "refunded", "drawn"]
     assert permits.notices(person)[-1] == "permit_opening_refunded"
     back = round(20_000 * 2 / _OPENINGS)
     assert _settle(permits, _MIDNIGHT + HOUR).refunded_fen == back
     assert _settle(permits, _MIDNIGHT + 2 * HOUR).refunded_fen == 0
-    assert permits.money()["acquirer:acq"] == 20_000 - back
+    assert permits.money()["preauthorised:acq"] == 20_000 - back
     permits.check_law()
 
 
@@ -163,7 +163,7 @@ def test_an_owner_who_ends_the_agreement_pays_for_what_had_not_begun(permits: Pe
     assert covered == EVENING + 10 * DAY + 14 * HOUR  # the car inside may stay until the night is over
     back = round(20_000 * (_OPENINGS - 11) / _OPENINGS)
     assert _settle(permits, at).refunded_fen == back
-    assert permits.money()["acquirer:acq"] == 20_000 - back
+    assert permits.money()["preauthorised:acq"] == 20_000 - back
     assert permits.notices(person)[-1] == "permit_ended_by_owner"
     permits.check_law()
 

@@ -27,7 +27,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_one_day_a_pass_until_all_are_priced(db: psycopg.Connection[Any], connection: psycopg.Connection[Any]) -> None:
     shared = SharedTown(db)
     now = EVENING
-    loop = Prices(connection, ZONE, "qr:acq", clock=lambda: now)
+    loop = Prices(connection, ZONE, "hold:acq", clock=lambda: now)
     assert asyncio.run(loop.step()) == 2.0  # nothing is shared
     shared.lot([1])
     for back in range(1, 15):

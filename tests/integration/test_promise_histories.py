@@ -151,4 +151,4 @@ def test_events_capacity_spaces_and_money_agree_after_every_step(db: psycopg.Con
     odd = [line for line in audit.lines if line.unexplained_fen or line.unexplained_items]
     assert not odd
     taken = town.rows("SELECT coalesce(sum(price_fen + fee_fen), 0)::int FROM reservations WHERE state = 'completed'")
-    assert town.balances().get("acquirer:acq", 0) == taken[0][0]
+    assert town.balances().get("preauthorised:acq", 0) == taken[0][0]

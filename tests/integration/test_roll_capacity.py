@@ -42,7 +42,7 @@ def shared(db: psycopg.Connection[Any]) -> SharedTown:
 
 
 def roll(town: SharedTown, now: datetime = EVENING) -> Rolled:
-    return roll_capacity(town.db, read_offer(town.db, now, ZONE, "qr:acq"), now)
+    return roll_capacity(town.db, read_offer(town.db, now, ZONE, "hold:acq"), now)
 
 
 def night(town: SharedTown, name: str) -> list[int]:
@@ -60,7 +60,7 @@ def test_days_are_offered_to_the_horizon_and_rolling_again_changes_nothing(share
     slots = night(shared, "S01-A")
     assert slots[0] == 10 * 12  # 18:00
     assert slots == list(range(slots[0], slots[-1] + 1))
-    offer = read_offer(shared.db, EVENING, ZONE, "qr:acq")
+    offer = read_offer(shared.db, EVENING, ZONE, "hold:acq")
     morning = offer.buffers(offer.lots[0], datetime(2026, 11, 24, 7, tzinfo=ZONE))
     assert (slots[-1] + 1) * 5 <= 24 * 60 - morning.owner_min + morning.guest_min
 
@@ -133,7 +133,7 @@ def test_the_worker_rolls_a_new_day_and_answers_whom_a_suspension_meets(shared: 
     lot = shared.lot([1], terms=AT_ONCE, days=0, windows=[ALWAYS])
     clock = [EVENING]
     with psycopg.connect(database_url, autocommit=True) as connection:
-        loop = Sharing(connection, ZONE, "qr:acq", clock=lambda: clock[0])
+        loop = Sharing(connection, ZONE, "hold:acq", clock=lambda: clock[0])
         agreements.announce(shared.db)
         asyncio.run(loop.step())
         assert shared.rows("SELECT count(*)::int FROM capacity_days") == [(36,)]

@@ -35,7 +35,7 @@ def shared(db: psycopg.Connection[Any]) -> SharedTown:
 
 
 def roll(town: SharedTown) -> None:
-    roll_capacity(town.db, read_offer(town.db, EVENING, ZONE, "qr:acq"), EVENING)
+    roll_capacity(town.db, read_offer(town.db, EVENING, ZONE, "hold:acq"), EVENING)
 
 
 def stretch(begins_h: float, ends_h: float) -> Interval:

@@ -43,7 +43,7 @@ def offer(*lots: tuple[SharedLot, int], policy: AllocationPolicy | None = None) 
         for each, count in lots
         for number in range(count)
     ]
-    return Offer(classes, policy or AllocationPolicy(), {}, {}, zone=SHANGHAI, channel="qr:tongpay")
+    return Offer(classes, policy or AllocationPolicy(), {}, {}, zone=SHANGHAI, channel="hold:tongpay")
 
 
 def asks_of(*asks: Ask, asked: datetime | None = None) -> Demand:

@@ -95,9 +95,15 @@ def test_no_other_account_exists(code: str) -> None:
 
 
 def test_channels_have_their_accounts() -> None:
-    codes = {channel: account_of_channel(channel).code for channel in ("etc", "bank", "qr:x", "cash:op1")}
-    assert codes == {"etc": "etc_clearing", "bank": "bank", "qr:x": "acquirer:x", "cash:op1": "cash:op1"}
-    for wrong in ("", "qr", "qr:", "cash:", "etc:1", "shells"):
+    codes = {channel: account_of_channel(channel).code for channel in ("etc", "bank", "qr:x", "hold:x", "cash:op1")}
+    assert codes == {
+        "etc": "etc_clearing",
+        "bank": "bank",
+        "qr:x": "acquirer:x",
+        "hold:x": "preauthorised:x",
+        "cash:op1": "cash:op1",
+    }
+    for wrong in ("", "qr", "qr:", "hold:", "cash:", "etc:1", "shells"):
         with pytest.raises(InvalidInputError, match="There is no channel"):
             account_of_channel(wrong)
 
@@ -152,9 +158,9 @@ def test_the_examples_of_the_posting_rules_hold() -> None:
     refund = postings.refund_ordered(key="r", amount_fen=500, overpaid_fen=200, detail=WHO, **one)
     assert lines_of(refund) == {"receivable:P01": 200, "revenue:P01": 300, "refunds_payable": -500}
     promise = postings.promise_paid(
-        key="reservation:R", channel="qr:x", lot="P01", amount_fen=1_000, owner_permille=700, at=NOON, visit_id=1
+        key="reservation:R", channel="hold:x", lot="P01", amount_fen=1_000, owner_permille=700, at=NOON, visit_id=1
     )
-    assert lines_of(promise) == {"acquirer:x": 1_000, "revenue:P01": -300, "owner_payable:P01": -700}
+    assert lines_of(promise) == {"preauthorised:x": 1_000, "revenue:P01": -300, "owner_payable:P01": -700}
     assert (promise.key, promise.visit_id, promise.detail["owner_permille"]) == ("reservation:R", 1, 700)
     stated = postings.month_stated(
         operator="op1", month=DAY, version=1, operator_fen=9_000, district_fen=1_000, at=NOON

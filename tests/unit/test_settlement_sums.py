@@ -143,7 +143,7 @@ def test_money_of_promises_balances_and_owners_get_their_part(promises: list[tup
     balances: dict[str, int] = {}
     for number, (fen, permille, lot) in enumerate(promises):
         entry = postings.promise_paid(
-            key=f"reservation:{number}", channel="qr:x", lot=lot, amount_fen=fen, owner_permille=permille, at=NOON
+            key=f"reservation:{number}", channel="hold:x", lot=lot, amount_fen=fen, owner_permille=permille, at=NOON
         )
         owner = -entry.on(account(f"owner_payable:{lot}"))
         assert abs(owner - fen * permille / 1000) <= 0.5
@@ -151,4 +151,4 @@ def test_money_of_promises_balances_and_owners_get_their_part(promises: list[tup
         for posting in entry.postings:
             balances[posting.account.code] = balances.get(posting.account.code, 0) + posting.amount_fen
     assert sum(balances.values()) == 0
-    assert balances.get("acquirer:x", 0) == sum(fen for fen, _, _ in promises)
+    assert balances.get("preauthorised:x", 0) == sum(fen for fen, _, _ in promises)

@@ -3,7 +3,7 @@
 The API holds and lets go; only the worker takes, gives back and books.
 
     hold         permit:<code> of the first month, permit:<code>:<yyyy-mm> of the others
-    journal      permit:<code>:<yyyy-mm>                    the channel's account / revenue:<lot>, owner_payable:<lot>
+    journal      permit:<code>:<yyyy-mm>                    preauthorised:<acquirer> / revenue:<lot>, owner_payable:<lot>
                  permit_refund:<code>:<yyyy-mm>:<fen>       the other way; fen is what was lost of the month so far
 """
 
@@ -186,7 +186,7 @@ def _refund(
     if given and month.hold_key is not None:
         channel = holds.lock(connection, month.hold_key).channel
         key = f"permit_refund:{permit.code}:{_name(month.begins, zone)}:{month.lost_fen}"
-        _book(connection, permit, agreement, -given, key=key, channel=channel, now=now)
+        _book(connection, permit, agreement, -given, key=key, channel=channel, now=now, kept_fen=month.charged_fen)
     after = replace(month, charged_fen=month.charged_fen - given, refunded_fen=month.lost_fen)
     permit_months.stand(connection, after)
     return given
@@ -201,6 +201,7 @@ def _book(
     key: str,
     channel: str,
     now: datetime,
+    kept_fen: int = 0,
 ) -> None:
     entry = postings.promise_paid(
         key=key,
@@ -209,6 +210,7 @@ def _book(
         amount_fen=amount_fen,
         owner_permille=read_terms(agreement.terms).owner_permille,
         at=now,
+        kept_fen=kept_fen,
         detail={"permit": permit.code},
     )
     journal.book(connection, [entry])
