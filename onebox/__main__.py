@@ -39,7 +39,7 @@ _MODULES = (
     rebuild,
     lane,  # lane list, commands, gaps, open
     reconcile,
-    money,  # money show, refund, write-off, release, reject, bad-debt, trial-balance
+    money,  # money show, refund, write-off, release, reject, bad-debt, promise, give-back, trial-balance
     arrears,
     allocate,
     users,  # users add, add-drivers, list, disable, token, plates

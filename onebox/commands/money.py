@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _Visit = Annotated[int, typer.Argument(metavar="VISIT", help="Number of the visit.")]
 _Terminal = Annotated[str, typer.Argument(metavar="TERMINAL", help="Terminal number of the transaction.")]
 _Serial = Annotated[str, typer.Argument(metavar="SERIAL", help="Terminal serial of the transaction.")]
+_Promise = Annotated[
+    str, typer.Argument(metavar="PROMISE", help="Code of a reservation, or of a permit with the month: P-...:2026-11.")
+]
 _By = Annotated[str, typer.Option(help="Who decides; kept in the journal.")]
 _Reason = Annotated[str, typer.Option(help="Why; kept in the journal.")]
 _Key = Annotated[str, typer.Option(help="Name of the decision: the same one again changes nothing.")]
@@ -46,6 +49,8 @@ def register(app: typer.Typer) -> None:
     group.command("release")(release)
     group.command("reject")(reject)
     group.command("bad-debt")(bad_debt)
+    group.command("promise")(promise)
+    group.command("give-back")(give_back)
     group.command("trial-balance")(trial_balance)
     app.add_typer(group, name="money")
 
@@ -189,6 +194,44 @@ def bad_debt(terminal: _Terminal, serial: _Serial, *, reason: _Reason, by: _By) 
     _say(
         _do(lambda db: book_bad_debt(db, (terminal, serial), decision, datetime.now(UTC), zone=_zone())), "is bad debt"
     )
+
+
+def promise(code: _Promise, *, as_json: _Json = False) -> None:
+    """Show what a promise of a shared space cost, and what was given back of it.
+
+    Examples:
+        parking money promise R-2345678923
+        parking money promise P-2345678923:2026-11
+    """
+    from onebox.commands import money_page
+
+    with connection.database(_url()) as db:
+        page = money_page.read_promise(db, code)
+    typer.echo(page.as_json() if as_json else page.as_text())
+
+
+def give_back(
+    code: _Promise,
+    *,
+    amount: Annotated[int, typer.Option(min=1, help="How much, in fen.")],
+    reason: _Reason,
+    by: _By,
+    number: Annotated[
+        int, typer.Option(min=1, help="Which correction of this promise: the same one again changes nothing.")
+    ] = 1,
+) -> None:
+    """Give back what a promise of a shared space was wrongly charged; its lot's owner bears his part.
+
+    Without --number a promise is corrected once; for a second time say --number 2.
+
+    Example:
+        parking money give-back R-2345678923 --amount 600 --by "Chen Li" --reason "the exit was seen late"
+    """
+    from parking_core.flows.give_back_promise import give_back as back
+
+    decision = _decision(str(number), by, reason)
+    done = _do(lambda db: back(db, code, amount, decision, datetime.now(UTC), number=number, zone=_zone()))
+    _say(done, f"of promise {code} is given back by {done.channel}")
 
 
 def trial_balance(*, as_json: _Json = False) -> None:

@@ -1,4 +1,4 @@
-"""One visit as a page: messages, visit, charge lines, postings, balance. Plates are masked."""
+"""One visit as a page: messages, visit, charge lines, postings, balance; and one promise. Plates are masked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from onebox import connection
+from parking_core.errors import NotFoundError
+from parking_core.flows.give_back_promise import amount_of, key_of, nothing_taken
 from parking_core.lanes import UNPLATED
 from parking_core.plates import masked
 from parking_core.store import charges, journal, visit_trail
@@ -53,7 +55,13 @@ class VisitPage:
 
     def as_text(self) -> str:
         """The page for a terminal."""
-        parts = [self._head(), *self._messages(), *self._charges(), *self._transactions(), *self._entries()]
+        parts = [
+            self._head(),
+            *self._messages(),
+            *self._charges(),
+            *self._transactions(),
+            *_postings(self.entries, self.zone),
+        ]
         parts += self._differences()
         meaning = "owes" if self.owed_fen > 0 else "was paid too much by" if self.owed_fen < 0 else "is settled:"
         parts.append(f"Balance: visit {self.trail.head.id} {meaning} {_yuan(abs(self.owed_fen))}.")
@@ -118,16 +126,6 @@ class VisitPage:
         ]
         return _table("ETC transactions", ("terminal:serial", "CNY", "TAC", "state", "package", "clearing day"), rows)
 
-    def _entries(self) -> list[str]:
-        rows = []
-        for entry in self.entries:
-            why = " ".join(str(entry.detail[name]) for name in ("by", "reason") if name in entry.detail)
-            for number, (account, fen) in enumerate(entry.postings):
-                first = (_moment(entry.occurred_at, self.zone), entry.key) if number == 0 else ("", "")
-                debit, credit = (_yuan(fen), "") if fen > 0 else ("", _yuan(-fen))
-                rows.append((*first, account, debit, credit, why if number == 0 else ""))
-        return _table("Postings", ("at", "entry", "account", "debit", "credit", "decided"), rows)
-
     def _differences(self) -> list[str]:
         rows = [
             (one.name, one.owner, one.state, _yuan(one.amount_fen), one.explanation or "")
@@ -136,19 +134,74 @@ class VisitPage:
         return _table("Differences", ("name", "owner", "state", "CNY", "explanation"), rows)
 
 
+@dataclass(frozen=True, slots=True)
+class PromisePage:
+    """What `parking money promise` shows: every entry, and fen that were taken and given back."""
+
+    promise: str
+    entries: Sequence[BookedEntry]
+    taken_fen: int
+    given_back_fen: int
+    zone: ZoneInfo
+
+    def as_json(self) -> str:
+        """The page as JSON; times with the offset of the zone."""
+        record = {name: value for name, value in asdict(self).items() if name != "zone"}
+        return json.dumps(record, ensure_ascii=False, indent=2, default=lambda at: at.astimezone(self.zone).isoformat())
+
+    def as_text(self) -> str:
+        """The page for a terminal."""
+        left = self.taken_fen - self.given_back_fen
+        said = f"Taken {_yuan(self.taken_fen)}, given back {_yuan(self.given_back_fen)}, left {_yuan(left)}."
+        return "\n\n".join([f"Promise {self.promise}", *_postings(self.entries, self.zone), said])
+
+
+def read_promise(db: psycopg.Connection[Any], promise: str) -> PromisePage:
+    """The page of a reservation, or of a month of a permit.
+
+    Raises:
+        NotFoundError: nothing was taken for it.
+    """
+    entries = journal.entries_of_promise(db, key_of(promise))
+    if not entries:
+        raise NotFoundError(nothing_taken(promise))
+    sums = [amount_of(entry) for entry in entries]
+    return PromisePage(
+        promise=promise,
+        entries=entries,
+        taken_fen=sum(fen for fen in sums if fen > 0),
+        given_back_fen=-sum(fen for fen in sums if fen < 0),
+        zone=_zone(),
+    )
+
+
+def _zone() -> ZoneInfo:
+    return ZoneInfo(str(connection.settings(process="worker").time_zone))
+
+
+def _postings(entries: Sequence[BookedEntry], zone: ZoneInfo) -> list[str]:
+    rows = []
+    for entry in entries:
+        why = " ".join(str(entry.detail[name]) for name in ("by", "reason") if name in entry.detail)
+        for number, (account, fen) in enumerate(entry.postings):
+            first = (_moment(entry.occurred_at, zone), entry.key) if number == 0 else ("", "")
+            debit, credit = (_yuan(fen), "") if fen > 0 else ("", _yuan(-fen))
+            rows.append((*first, account, debit, credit, why if number == 0 else ""))
+    return _table("Postings", ("at", "entry", "account", "debit", "credit", "decided"), rows)
+
+
 def read(db: psycopg.Connection[Any], visit: int) -> VisitPage:
     """The page of a visit.
 
     Raises:
         NotFoundError: there is no such visit.
     """
-    zone = ZoneInfo(str(connection.settings(process="worker").time_zone))
     return VisitPage(
         trail=visit_trail.trail(db, visit),
         charges=charges.versions(db, visit),
         entries=journal.entries_of_visit(db, visit),
         owed_fen=journal.owed_by_visit(db, [visit])[visit],
-        zone=zone,
+        zone=_zone(),
     )
 
 

@@ -135,19 +135,20 @@ def _taken(connection: Connection[Any], promise: str, zone: ZoneInfo) -> _Taken:
     if name:
         permit = share_permits.find(connection, code)
         if permit is None or entry is None:
-            raise NotFoundError(_nothing(promise))
+            raise NotFoundError(nothing_taken(promise))
         share_permits.lock(connection, permit.id)
         months = permit_months.of_permit(connection, permit.id)
         month = next(each for each in months if f"{each.begins.astimezone(zone):%Y-%m}" == name)
         return _Taken(entry, permit.user_id, {"permit": code, "month": name}, month)
     reservation = reservations.find(connection, code)
     if reservation is None or entry is None:
-        raise NotFoundError(_nothing(promise))
+        raise NotFoundError(nothing_taken(promise))
     holds.lock(connection, entry.key)
     return _Taken(entry, reservation.user_id, {"reservation": code})
 
 
-def _nothing(promise: str) -> str:
+def nothing_taken(promise: str) -> str:
+    """What is said of a promise that cost nothing, or is none."""
     return (
         f"Nothing was taken for a promise {promise!r}; name a reservation by its code, or a month of a permit as "
         "<code>:<yyyy-mm>."
