@@ -10,6 +10,8 @@ The policy, moment by moment, for the vehicles inside in the order in which they
 - A permit with windows has slots only while they are open, by the work calendar of the lot and across midnight: a night
   permit pays for the night, and who stays on into the owner's day pays from the minute at which it closes. When it
   opens again, who is inside is served in the order of entry, as at any moment.
+- An opening that its holder gave back, or that its owner took back, is closed like any time outside the windows: who
+  stands there then pays. That changes only for time to come, so that nobody pays for what was covered when he stood.
 
 Later entries never take a slot away, and a vehicle that leaves only ever frees one, so that being covered ends with the
 stay, with a permit or with an opening of one, and never because of another vehicle (proven by a property test).
@@ -45,6 +47,7 @@ class Permit:
     plates: frozenset[str]  # in the one form of parking_core.plates
     slots: int = 1  # vehicles that may stay at once
     windows: Schedule | None = None  # None: at any time of the day
+    closed: tuple[Interval, ...] = ()  # stretches without slots, whatever the windows say; in any order
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +167,26 @@ def _openings(permit: Permit, begins: datetime, ends: datetime, hours: LocalHour
     if until <= since:
         return ()
     if permit.windows is None:
-        return (Interval(since, until),)
+        return _without((Interval(since, until),), permit.closed)
     if hours is None:
         raise ValueError(f"Permit {permit.code!r} has windows; give the time zone and the work calendar of its lot.")
-    return openings(permit.windows, hours.calendar, hours.zone, since, until)
+    return _without(openings(permit.windows, hours.calendar, hours.zone, since, until), permit.closed)
+
+
+def _without(stretches: Sequence[Interval], closed: Iterable[Interval]) -> tuple[Interval, ...]:
+    """What is left of stretches in order, without overlaps; the same holds for what is given."""
+    left = tuple(stretches)
+    for gap in closed:
+        left = tuple(
+            part
+            for each in left
+            for part in (
+                Interval(each.begins_at, min(each.ends_at, gap.begins_at)),
+                Interval(max(each.begins_at, gap.ends_at), each.ends_at),
+            )
+            if part.begins_at < part.ends_at
+        )
+    return left
 
 
 def _moments(begins: datetime, ends: datetime, permits: Sequence[_Open], queue: Sequence[Presence]) -> list[datetime]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from parking_core.errors import InvalidInputError
 from parking_core.permits import Permit, Presence
-from parking_core.tariffs import Coupon, CouponKind
+from parking_core.tariffs import Coupon, CouponKind, Interval
 from parking_core.windows import Schedule, describe_schedule, parse_schedule
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from psycopg import Connection
+
+SHARED: Final = "shared"  # the kind of permits of shared lots; parking_core.store.share_permits adds them
 
 # Permits of these vehicles in these lots, and further those that share a plate with one of them, and so on: who else
 # may hold a slot depends on them all. Only such as are valid at some moment of the span.
@@ -36,6 +38,19 @@ WITH RECURSIVE valid AS (
 SELECT p.code, p.lot_id, p.kind, p.valid_from, p.valid_until, array_agg(s.plate), p.slots,
     p.windows::text
 FROM linked JOIN permits p USING (id) JOIN permit_plates s ON s.permit_id = p.id GROUP BY p.id ORDER BY p.code
+"""
+
+# Openings of shared permits that are not theirs any more: given back, moved, refunded. What was drawn ends with the buffer
+# before the owner's return, which the car might have used, too: it is closed until the permit's next opening, or until the
+# UTC day ends, as no opening reaches beyond that.
+_CLOSED = """
+SELECT code, since, least(next, date_trunc('day', since, 'UTC') + interval '24 hours')
+FROM (
+    SELECT s.code, d.since, d.state, lead(d.since) OVER (PARTITION BY s.id ORDER BY d.since) AS next
+    FROM shared_permits s JOIN permit_draws d ON d.shared_permit_id = s.id
+    WHERE s.code = ANY(%(codes)s) AND d.until > %(begins)s - interval '24 hours' AND d.since < %(ends)s + interval '24 hours'
+) AS openings
+WHERE state <> 'drawn' AND since < %(ends)s ORDER BY code, since
 """
 
 # Stays of permit vehicles that touch the span. A stay that ended unseen holds no slot: nobody knows how long it did.
@@ -119,6 +134,8 @@ def permits_of(
         InvalidInputError: windows of one cannot be read, though they could when it was granted.
     """
     values = {"lots": list(lots), "vehicles": list(vehicles), "begins": span[0], "ends": span[1]}
+    rows = connection.execute(_PERMITS, values).fetchall()
+    closed = _closed(connection, [code for code, _, kind, *_ in rows if kind == SHARED], span)
     return [
         Permit(
             code=code,
@@ -129,9 +146,22 @@ def permits_of(
             plates=frozenset(plates),
             slots=slots,
             windows=_windows(code, windows),
+            closed=tuple(closed.get(code, ())),
         )
-        for code, lot, kind, begins, ends, plates, slots, windows in connection.execute(_PERMITS, values)
+        for code, lot, kind, begins, ends, plates, slots, windows in rows
     ]
+
+
+def _closed(
+    connection: Connection[Any], codes: Sequence[str], span: tuple[datetime, datetime]
+) -> dict[str, list[Interval]]:
+    """Stretches within which shared permits do not cover, by code."""
+    found: dict[str, list[Interval]] = {}
+    if codes:
+        values = {"codes": list(codes), "begins": span[0], "ends": span[1]}
+        for code, since, until in connection.execute(_CLOSED, values):
+            found.setdefault(code, []).append(Interval(since, until))
+    return found
 
 
 def presences(

@@ -188,3 +188,20 @@ def test_slots_are_held_in_the_order_of_entry_while_open_and_by_nobody_while_clo
 
 def _within(parts: tuple[Interval, ...], moment: datetime) -> bool:
     return any(part.begins_at <= moment < part.ends_at for part in parts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules(), presences(), st.lists(st.tuples(half_hours, st.integers(1, 60)), max_size=4))
+def test_what_is_closed_is_covered_by_nobody_and_everything_else_as_before(
+    document: dict[str, object], present: list[Presence], gaps: list[tuple[int, int]]
+) -> None:
+    """Moment by moment, for openings that were given back: in any order, overlapping, within windows or not."""
+    permit = replace(NIGHT_PERMIT, windows=parse_schedule(document))
+    begins = [FIRST + number * HOUR / 2 for number, _ in gaps]
+    closed = tuple(Interval(since, since + gap[1] * HOUR / 2) for since, gap in zip(begins, gaps, strict=True))
+    stay = present[0]
+    before = covered(stay, [permit], [], HOURS)
+    after = covered(stay, [replace(permit, closed=closed)], [], HOURS)
+    for number in range(2 * DAYS * 48):
+        moment = FIRST + number * HOUR / 2
+        assert _within(after, moment) == (_within(before, moment) and not _within(closed, moment))
