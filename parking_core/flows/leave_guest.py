@@ -2,6 +2,9 @@
 
 steps of lateness that it reached ─► event ─► space empty ─► visit covered until then ─► hold captured ─► gates forget
 ─► notice; the capacity that is given back is the caller's last step
+
+Where nothing is held (an opening of a permit that was moved: its holder owes nothing more) staying too long costs no fee.
+The steps are taken and the violation stands; the visit is covered until a fee would begin, and pays the tariff from then on.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ def give_back(connection: Connection[Any], freed: Iterable[GivenBack]) -> None:
 
 
 def fee_of(policy: AllocationPolicy, terms: Terms, reservation: Reservation, at: datetime) -> int:
-    """What staying until `at` costs beside the price, fen."""
+    """What staying until `at` costs beside the price, fen; nothing where nothing is held that it could be taken of."""
+    if reservation.hold_key is None:
+        return 0
     state = overstay_state(policy.overstay, reservation.depart_at, at)
     late_min = -int(-state.late.total_seconds() // 60)
     return overstay_fen(policy.overstay, state, terms.price_fen(late_min))
@@ -74,16 +79,27 @@ def step_lateness(
     known = _REACHED.index(reservation.lateness)
     for stage, moment in reached[known:]:
         fee = fee_of(policy, terms, reservation, at)
-        event = Event(_EVENTS[stage], now, by, {"stage_at": moment.isoformat(), "fee_fen": fee})
+        detail = {"stage_at": moment.isoformat(), "fee_fen": fee, **_no_fee(reservation)}
+        event = Event(_EVENTS[stage], now, by, detail)
         standing = next_standing(reservation, event)
         reservations.stand(connection, reservation.id, standing)
         reservations.add_events(connection, reservation.id, [event])
         if stage is OverstayStage.VIOLATION:
             promises.violate(connection, reservation, ViolationKind.OVERSTAY, now, {"late_since": _text(reservation)})
-        told = {"reservation": reservation.code, "depart_at": _text(reservation), "fee_fen": fee}
+        told = {
+            "reservation": reservation.code,
+            "depart_at": _text(reservation),
+            "fee_fen": fee,
+            **_no_fee(reservation),
+        }
         notices.tell(connection, reservation.user_id, f"overstay_{stage.value}", now, told)
         reservation = replace(reservation, lateness=standing.lateness, fee_fen=standing.fee_fen)
     return reservation
+
+
+def _no_fee(reservation: Reservation) -> dict[str, str]:
+    """Why an overstay costs no fee, for events and notices; empty: it may cost one."""
+    return {} if reservation.hold_key is not None else {"no_fee": "no_hold"}
 
 
 def _text(reservation: Reservation) -> str:
@@ -140,7 +156,7 @@ def leave_guest(
         fee = fee_of(policy, terms, reservation, left_at)
         times = (reservation.depart_at, reservation.until_at, left_at)
         guests.departed(connection, lot_id, times, reservation.id)
-        guests.cover_until(connection, reservation.code, left_at)
+        guests.cover_until(connection, reservation.code, _covered_until(policy, reservation, left_at))
     guests.leave_space(connection, left_at or now, reservation_id=reservation.id)
     fee = take_payment(connection, reservation, fee, now, visit_id or reservation.visit_id)
     shown = None if left_at is None else left_at.isoformat()
@@ -152,6 +168,12 @@ def leave_guest(
     told = {"reservation": reservation.code, "price_fen": reservation.price_fen, "fee_fen": fee}
     notices.tell(connection, reservation.user_id, "reservation_completed", now, told)
     return [GivenBack(class_id, freed_from(reservation, now), reservation.until_at)]
+
+
+def _covered_until(policy: AllocationPolicy, reservation: Reservation, left_at: datetime) -> datetime:
+    if reservation.hold_key is not None:
+        return left_at
+    return min(left_at, reservation.depart_at + timedelta(minutes=policy.overstay.charged_from_min))
 
 
 def _forget(connection: Connection[Any], reservation: Reservation, now: datetime) -> None:

@@ -15,7 +15,7 @@ from parking_core.flows.end_reservation import end_reservation
 from parking_core.flows.grant_reservation import Draft, grant
 from parking_core.offers import LONGEST_WALK_M
 from parking_core.reservations import EventKind, ReservationState
-from parking_core.store import reservations
+from parking_core.store import permit_draws, reservations
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,9 +102,11 @@ def _move(
         buffer_min=found.buffer_min,
         value_fen=found.value_fen,
         price_fen=min(found.price_fen, standing.price_fen),
+        holds_overstay=standing.hold_key is not None,
         detail={"moved_from": standing.code, "cause": cause},
     )
     promise = grant(connection, offer, draft, now, by=by)
+    permit_draws.move_on(connection, standing.id, promise.id)
     lot = offer.lot_of(found.class_id).code
     end_reservation(connection, standing, EventKind.MOVED, now, by=by, cause=cause, moved_to=promise.code, lot=lot)
     return promise.code

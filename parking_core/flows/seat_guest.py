@@ -192,8 +192,10 @@ def _arrive(
     standing = next_standing(reservation, event)
     reservations.stand(connection, reservation.id, standing, visit_id=visit.visit_id, arrived_at=arrived_at)
     reservations.add_events(connection, reservation.id, [event])
-    # As long as it is inside a lane asks for nothing: what it stays too long costs a fee, not the tariff.
-    guests.cover_until(connection, reservation.code, reservation.depart_at + HOLD_AFTER)
+    # As long as it is inside a lane asks for nothing: what it stays too long costs a fee, not the tariff. Where nothing is
+    # held for a fee it is the tariff, from when a fee would begin.
+    if reservation.hold_key is not None:
+        guests.cover_until(connection, reservation.code, reservation.depart_at + HOLD_AFTER)
     told = {"reservation": reservation.code, "space": space, "outcome": outcome}
     notices.tell(connection, reservation.user_id, "reservation_arrived", now, told)
 

@@ -39,16 +39,15 @@ _COUNT = """
 SELECT count(*)::int FROM permit_draws WHERE shared_permit_id = %s AND state = %s AND since >= %s AND since < %s
 """
 
-# A reservation that stood for openings and could not be kept either, wherever it was moved meanwhile.
+# A reservation that stood for openings and could not be kept either.
 _LOST_ELSEWHERE = f"""
-WITH RECURSIVE stands (first, last) AS (
-    SELECT DISTINCT reservation_id, reservation_id FROM permit_draws WHERE state = 'moved'
-    UNION
-    SELECT s.first, r.moved_to FROM stands s JOIN reservations r ON r.id = s.last WHERE r.moved_to IS NOT NULL
-)
-SELECT {_COLUMNS} FROM permit_draws d JOIN stands s ON s.first = d.reservation_id JOIN reservations r ON r.id = s.last
+SELECT {_COLUMNS} FROM permit_draws d JOIN reservations r ON r.id = d.reservation_id
 WHERE d.state = 'moved' AND r.state = 'withdrawn' ORDER BY d.shared_permit_id, d.since LIMIT %s
 """  # noqa: S608  # the columns are the constant above
+
+_MOVE_ON = "UPDATE permit_draws SET reservation_id = %s WHERE reservation_id = %s AND state = 'moved'"
+
+_STANDS_FOR = "SELECT EXISTS (SELECT FROM permit_draws WHERE reservation_id = %s AND state = 'moved')"
 
 _AT = f"""
 SELECT {_COLUMNS} FROM permit_draws d JOIN shared_permits s ON s.id = d.shared_permit_id
@@ -101,6 +100,17 @@ def count(connection: Connection[Any], permit_id: int, state: DrawState, begins:
 def lost_elsewhere(connection: Connection[Any], most: int) -> list[Draw]:
     """Openings that were moved, and whose reservation was withdrawn since."""
     return [_draw(row) for row in connection.execute(_LOST_ELSEWHERE, (most,))]
+
+
+def move_on(connection: Connection[Any], reservation_id: int, to: int) -> None:
+    """Another reservation stands for openings from now on; those of promises that stand for none are none."""
+    connection.execute(_MOVE_ON, (to, reservation_id))
+
+
+def stands_for(connection: Connection[Any], reservation_id: int) -> bool:
+    """Whether a reservation stands for openings of a permit that were moved to it."""
+    row = connection.execute(_STANDS_FOR, (reservation_id,)).fetchone()
+    return bool(row and row[0])
 
 
 def at(connection: Connection[Any], lot_id: int, plate: str, moment: datetime) -> Draw | None:

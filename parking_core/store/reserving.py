@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 # Two requests of one person wait for each other here, so that none overlooks the other.
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s))"
 
-# Of the person: promises that stand, missed ones that still count, and whether the car is promised a space for some of
-# that time already; and what he asked for under this key before.
+# Of the person: promises that stand (but for those in place of an opening of his permit, which he did not ask for), missed
+# ones that still count, and whether the car is promised a space for some of that time already; and what he asked for under
+# this key before.
 _SIGHT = f"""
 SELECT v.version,
-       (SELECT count(*)::int FROM reservations WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')),
+       (SELECT count(*)::int FROM reservations r WHERE user_id = %(user_id)s AND state IN ('waiting', 'granted', 'arrived')
+            AND NOT EXISTS (SELECT FROM permit_draws d WHERE d.reservation_id = r.id AND d.state = 'moved')),
        (SELECT count(*)::int FROM violations WHERE user_id = %(user_id)s AND kind = 'no_show' AND withdrawn_at IS NULL
             AND at > %(since)s),
        (SELECT EXISTS (SELECT FROM reservations WHERE plate = %(plate)s AND state IN ('waiting', 'granted', 'arrived')

@@ -187,6 +187,7 @@ def _moved_to(
         buffer_min=found.buffer_min,
         value_fen=found.value_fen,
         price_fen=0,
+        holds_overstay=False,
         detail={"permit": permit.code, "cause": case.cause},
     )
     promise = grant(connection, offer, draft, case.now, by=case.by)
