@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from api.bodies import FieldProblem, InvalidBodyError
 from api.words import Words
+from api.years import check_fields
 from parking_core.flows.plan_classes import ProposedClass
 from parking_core.flows.suspend_sharing import FOREVER
 from parking_core.plates import masked
@@ -85,8 +86,9 @@ class SuspensionWish(msgspec.Struct, frozen=True):
         """What is to be taken back.
 
         Raises:
-            InvalidBodyError: neither a date nor a stretch, or both.
+            InvalidBodyError: neither a date nor a stretch, or both, or far away.
         """
+        check_fields(date=self.date, since=self.since, until=self.until)
         if self.date is not None and self.since is None and self.until is None:
             begins = datetime.combine(self.date, time(), zone)
             return Interval(begins, datetime.combine(self.date + timedelta(days=1), time(), zone))

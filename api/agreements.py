@@ -37,6 +37,7 @@ from api.identity import identify
 from api.openapi import operation
 from api.query import parse_query
 from api.reservations import now_of
+from api.years import check_fields, check_parameters
 from parking_core.errors import ForbiddenError, NotFoundError
 from parking_core.flows.agree_sharing import Agreed, Proposal, become, change, propose, terminate
 from parking_core.flows.suspend_sharing import suspend_stretch
@@ -219,6 +220,7 @@ async def _reach(api: ApiState, request: Request, code: str) -> Response:
     person = await identify(api, request, Role.OPERATOR, Role.DISTRICT)
     version, body = _version(request), await read_body(StateWish, request)
     _allow_override(person, wanted=body.override_notice)
+    check_fields(since=body.since)
     now, zone, by = now_of(api), api.snapshot.zone, _who(person)
     after = AgreementState(body.state)
 
@@ -237,6 +239,7 @@ async def _reach(api: ApiState, request: Request, code: str) -> Response:
 async def _calendar(api: ApiState, request: Request, code: str) -> Response:
     person = await identify(api, request, Role.OPERATOR, Role.DISTRICT)
     query = parse_query(CalendarQuery, request.scope["query_string"])
+    check_parameters(from_=query.from_)
     zone = api.snapshot.zone
     first = query.from_ or now_of(api).astimezone(zone).date()
 

@@ -18,7 +18,8 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 _JSON: Final = "application/json"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
-_MOST_NAMED: Final = 20  # unknown fields that an answer repeats
+_MOST_NAMED: Final = 20  # fields that an answer repeats
+_NUL: Final = "It holds the character U+0000, which no text may."
 _IN: Final = re.compile(r" - at `\$(?P<place>[^`]*)`$")  # where msgspec says that a nested value is wrong
 
 
@@ -72,6 +73,8 @@ def parse_body(kind: type[Body], raw: bytes) -> Body:
         raise InvalidBodyError(FieldProblem("", f"It is not JSON ({error}).")) from error
     if not isinstance(values, dict):
         raise InvalidBodyError(FieldProblem("", "It must be a JSON object."))
+    if b"\\u0000" in raw and (holding := [name for name, value in values.items() if _holds_nul((name, value))]):
+        raise InvalidBodyError(*(FieldProblem(name.replace("\0", "")[:100], _NUL) for name in holding[:_MOST_NAMED]))
     known = kind.__struct_encode_fields__  # `structs.fields` reads all annotations again: 0.3 ms a request
     if not values.keys() <= set(known):
         raise InvalidBodyError(*_unknown(values, set(known)), *_explain(kind, values))
@@ -80,6 +83,15 @@ def parse_body(kind: type[Body], raw: bytes) -> Body:
     except msgspec.ValidationError as error:
         problems = _explain(kind, values) or [FieldProblem("", f"{error}.")]
         raise InvalidBodyError(*problems) from None
+
+
+def _holds_nul(value: object) -> bool:
+    """Whether a text anywhere in a value holds U+0000, which no text of the database may."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value.items()))
+    return isinstance(value, list | tuple) and any(map(_holds_nul, value))
 
 
 def idempotency_key(request: Request) -> str:

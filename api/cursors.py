@@ -25,9 +25,12 @@ def decode_cursor(cursor: str) -> str:
         InvalidQueryError: the cursor is none of ours.
     """
     try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise foreign_cursor() from None
+    if "\0" in place:  # no text of the database holds one
+        raise foreign_cursor()
+    return place
 
 
 def number_of(cursor: str) -> int:

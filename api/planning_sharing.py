@@ -21,6 +21,7 @@ from api.identity import identify
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from api.reservations import now_of
+from api.years import check_fields, check_parameters
 from parking_core.people import Role
 from parking_core.sharing import AllocationPolicy, read_policy
 from parking_core.store import planning, rounds
@@ -156,8 +157,9 @@ def _span(
     """The moments of local dates.
 
     Raises:
-        InvalidQueryError: they are too many, or none.
+        InvalidQueryError: they are too many, none, or far away.
     """
+    check_parameters(from_=query.from_, until=query.until)
     zone = api.snapshot.zone
     until = query.until or now.astimezone(zone).date() + timedelta(days=1)
     since = query.from_ or until - timedelta(days=7)
@@ -303,6 +305,7 @@ async def _policy(api: ApiState, request: Request) -> Response:
 async def _decide(api: ApiState, request: Request) -> Response:
     person, now = await identify(api, request, Role.DISTRICT), now_of(api)
     wish = await read_body(PolicyWish, request)
+    check_fields(valid_from=wish.valid_from)
     valid_from = wish.valid_from or now
     if valid_from < now:
         raise InvalidBodyError(FieldProblem("valid_from", "It is over; what was decided by then stays decided."))

@@ -29,6 +29,7 @@ from api.reservation_views import (
     Viewer,
     whole_second,
 )
+from api.years import far_fields
 from parking_core.errors import NotFoundError
 from parking_core.flows.cancel_reservation import cancel_reservation
 from parking_core.flows.reserve import reserve
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 ReservationPath = Annotated[str, Path(description="The reservation's code.")]  # only the document reads it
 _CODE: Final = re.compile(RESERVATION_CODE, re.ASCII)
-_YEARS: Final = range(2000, 2200)  # other times are a mistake of the client's clock or of its arithmetic
 _FRESH: Final = {"Cache-Control": "no-store"}
 _ACTIVE: Final = (ReservationState.WAITING, ReservationState.GRANTED, ReservationState.ARRIVED)
 _STATUS: Final = {ReservationState.REFUSED: 200, ReservationState.WAITING: 202}  # all others: 201
@@ -129,9 +129,8 @@ def _check(body: ReservationRequest, person: Person) -> None:
         problems.append(FieldProblem("plate", "It is none of your plates; `GET /v1/me` lists them."))
     if not person.belongs_to(body.group):
         problems.append(FieldProblem("group", "You are not registered for it; `GET /v1/me` lists your groups."))
-    times = [("arrive_at", body.arrive_at), ("depart_at", body.depart_at)]
-    far = [name for name, at in times if at.year not in _YEARS]
-    problems += [FieldProblem(name, f"Its year is not within {_YEARS[0]} and {_YEARS[-1]}.") for name in far]
+    far = far_fields(arrive_at=body.arrive_at, depart_at=body.depart_at)
+    problems += far
     if not far and whole_second(body.depart_at) <= whole_second(body.arrive_at):
         problems.append(FieldProblem("depart_at", "It is not after arrive_at."))
     if problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.problems import of_platform
@@ -60,5 +61,8 @@ class DirectRoute(APIRoute):
         self.app = self._serve
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.endpoint(Request(scope, receive), **scope["path_params"])
+        names = scope["path_params"]
+        if any("\0" in name for name in names.values()):  # nothing is called so, and the database could not look for it
+            raise HTTPException(404)
+        response = await self.endpoint(Request(scope, receive), **names)
         await response(scope, receive, send)

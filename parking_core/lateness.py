@@ -34,6 +34,9 @@ from parking_core.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LATEST_STEP_MIN = 7 * 24 * 60  # so long the money of a promise is held after its end
+_DEAREST_PERCENT = 10_000
+_DEAREST_FEN = 10_000_000
 MOST_LATE_MIN = 720  # what is later counts as so late: no buffer is that long
 _MINUTES = range(MOST_LATE_MIN + 1)
 PRIOR_LATE_SHARE = 0.15
@@ -318,9 +321,12 @@ class OverstayPolicy:
                 f"Overstays are warned, charged and a violation from minutes {steps}; give them in order, and charge "
                 "nobody before the promised end."
             )
-        if self.price_percent < 0 or (self.most_fen or 0) < 0:
+        if max(map(abs, steps)) > _LATEST_STEP_MIN:
+            raise InvalidInputError(f"Overstays have steps at minutes {steps}; give none beyond {_LATEST_STEP_MIN}.")
+        if not (0 <= self.price_percent <= _DEAREST_PERCENT and 0 <= (self.most_fen or 0) <= _DEAREST_FEN):
             raise InvalidInputError(
-                f"An overstay costs {self.price_percent} %, {self.most_fen} fen at most; neither can be negative."
+                f"An overstay costs {self.price_percent} %, {self.most_fen} fen at most; give 0 to {_DEAREST_PERCENT} % "
+                f"and 0 to {_DEAREST_FEN} fen, neither can be negative."
             )
 
 

@@ -113,6 +113,21 @@ def read_terms(document: object) -> Terms:
     return _read(document, Terms, "terms")
 
 
+# The longest stay is what the barrier looks ahead by; sums of values stay exact.
+_MOST: Final = {
+    "most_active": 1_000,
+    "horizon_days": 100,
+    "early_min": 720,
+    "shortest_stay_min": 1_440,
+    "longest_stay_h": 72,
+    "walk_fen_per_100m": 1_000_000,
+    "base_fen": 1_000_000,
+    "hour_fen": 1_000_000,
+    "no_shows_allowed": 1_000,
+    "day_ahead_at_hour": 23,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationPolicy:
     """What the district decides about who gets the spaces, and what becomes of promises. Shares are 0 to 1, times minutes.
@@ -143,10 +158,9 @@ class AllocationPolicy:
         ]
         numbers = {name: value for name in self.__dataclass_fields__ if isinstance(value := getattr(self, name), int)}
         problems += [f"{name} is {value}, below 0" for name, value in numbers.items() if value < 0]
-        if self.day_ahead_at_hour > 23:
-            problems.append(f"day_ahead_at_hour is {self.day_ahead_at_hour}, not an hour of the day")
-        if self.horizon_days > 100:
-            problems.append(f"horizon_days is {self.horizon_days}, above 100")
+        problems += [
+            f"{name} is {numbers[name]}, above {most}" for name, most in _MOST.items() if numbers.get(name, 0) > most
+        ]
         if problems:
             raise InvalidInputError("The policy cannot be used: " + "; ".join(problems) + ".")
 

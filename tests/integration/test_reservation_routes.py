@@ -133,7 +133,7 @@ def test_every_bad_field_is_named(play: Any) -> None:
         assert _fields(await on.ask(lat=None)) == {"lat"}
         assert _fields(await on.ask(lat=None, lon=None)) == {"lat"}
         assert _fields(await on.ask(lat=None, lon=None, lot="nowhere")) == {"lot"}
-        assert _fields(await on.ask(lot="a\0b", group="\0", instead_of="R-1\0")) == {"lot", "instead_of"}
+        assert _fields(await on.ask(lot="a\0b", group="\0", instead_of="R-1\0")) == {"lot", "group", "instead_of"}
         assert _fields(await on.ask(arrive_at="0001-01-01T00:00:00+08:00")) == {"arrive_at"}
         assert _fields(await on.ask(depart_at="9999-12-31T23:59:59-12:00")) == {"depart_at"}
         assert _fields(await on.ask(key="a b")) == {"Idempotency-Key"}
