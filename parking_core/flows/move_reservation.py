@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg.errors import DeadlockDetected
+
 from parking_core.errors import CapacityTakenError
 from parking_core.flows.decide_reservation import Refused, decide
 from parking_core.flows.end_reservation import end_reservation
@@ -68,7 +70,10 @@ def accommodate(
                     (by, cause, not_in),
                     lock=attempt == _TRIES,
                 )
-        except CapacityTakenError:
+        except (
+            CapacityTakenError,
+            DeadlockDetected,
+        ):  # two that move in opposite directions meet in the rows of capacity
             if attempt == _TRIES:
                 raise
     raise AssertionError("Every try moves or withdraws, or is not the last.")

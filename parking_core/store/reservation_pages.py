@@ -25,7 +25,7 @@ SELECT {_MINE}, l.code, l.name, l.lat, l.lon, p.code, m.code, h.amount_fen,
 FROM reservations r
 LEFT JOIN lots l ON l.id = r.lot_id
 LEFT JOIN reservations m ON m.id = r.moved_to
-LEFT JOIN holds h ON h.key = r.hold_key
+LEFT JOIN holds h ON h.key = r.hold_key AND h.state = 'placed'
 LEFT JOIN LATERAL (SELECT space_id FROM space_stays WHERE reservation_id = r.id ORDER BY id DESC LIMIT 1) s ON true
 LEFT JOIN spaces p ON p.id = s.space_id
 """  # noqa: S608  # the columns are a constant

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from parking_core.reservations import Ask, Reservation
     from parking_core.store.capacity import Capacity, Wanted
 
-# Two requests of one person wait for each other here, so that none overlooks the other.
-_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s))"
+# Two requests of one person, or for one car, wait for each other here, so that none overlooks the other.
+_TAKE_TURN = """
+SELECT pg_advisory_xact_lock(hashtextextended('reserving', %s)), pg_advisory_xact_lock(hashtextextended(%s, -1))
+"""
 
 # Of the person: promises that stand (but for those in place of an opening of his permit, which he did not ask for), missed
 # ones that still count, and whether the car is promised a space for some of that time already; and what he asked for under
@@ -59,7 +61,7 @@ def look(
     no_shows_since: datetime,
     lock: bool,
 ) -> Sight:
-    """Looks, and makes further requests of the person wait until the caller's transaction ends.
+    """Looks, and makes further requests of the person, or for the car, wait until the caller's transaction ends.
 
     With `lock` nobody can take the capacity until then either.
     """
@@ -73,7 +75,7 @@ def look(
         "day": day_of(ask.arrive_at),
         "since": no_shows_since,
     }
-    connection.execute(_TAKE_TURN, (user_id,))
+    connection.execute(_TAKE_TURN, (user_id, ask.plate))
     row = connection.execute(_SIGHT, values).fetchone()
     if row is None:
         raise NotFoundError("The database has no version of what is shared; `parking migrate` makes it.")
