@@ -144,6 +144,7 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
 
     from onebox.commands.seed import load  # same
     from onebox.demo_drivers import simulated_drivers  # same
+    from parking_core.flows.seed_district import spaces_beside  # same
     from simulators.district import generate_district  # same
     from simulators.drivers import DriverCounts  # same
     from simulators.lanes import LaneTraffic, Traffic  # same
@@ -156,6 +157,7 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
     settings = connection.settings()
     district = generate_district()
     load(settings.database_url, district)
+    _tell_of_others(console, spaces_beside(settings.database_url, district), home)
     reserving = simulated_drivers(home, settings.database_url)
     api_url = instance.urls["api_url"]
     _print_addresses(console, api_url, instance)
@@ -174,6 +176,15 @@ def _live(home: Home, instance: Instance, console: Console, wishes: _Wishes) -> 
             await _run_together(show, district, api_url, reserving)
 
     uvloop.run(run())
+
+
+def _tell_of_others(console: Console, spaces: int, home: Home) -> None:
+    """Why figures never become complete where other lots, or those of an earlier demo, have no simulated sensors."""
+    if spaces > 0:
+        console.print(
+            f"{home.root} also holds {spaces:,} spaces that the demo's district does not have: your own, or those of an "
+            "earlier version's demo. They stay unknown here; PARKING_HOME=<an empty folder> shows the demo alone."
+        )
 
 
 def _print_addresses(console: Console, api_url: str, instance: Instance) -> None:

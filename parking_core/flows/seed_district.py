@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
-from parking_core.store.registry import add_recorded_lot, watchers_of, widen_clocks, write_district
+from parking_core.store.registry import add_recorded_lot, count_spaces, watchers_of, widen_clocks, write_district
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +71,16 @@ def known_watchers(database_url: str, lot: str) -> dict[str, str | None]:
     """
     with _registry(database_url) as connection:
         return watchers_of(connection, lot)
+
+
+def spaces_beside(database_url: str, district: District) -> int:
+    """Bays in the registry that a seeded district does not name: another's, or those of an earlier version of it.
+
+    Raises:
+        ServiceUnavailableError: the database cannot be reached.
+    """
+    with _registry(database_url) as connection:
+        return count_spaces(connection) - district.space_count()
 
 
 @contextmanager

@@ -195,6 +195,14 @@ WHERE lots.code = %s
 ORDER BY spaces.id, devices.id
 """
 
+_COUNT_SPACES = "SELECT count(*) FROM spaces"
+
+
+def count_spaces(connection: Connection) -> int:
+    """Bays in the registry, of all lots."""
+    row = connection.execute(_COUNT_SPACES).fetchone()
+    return 0 if row is None else int(row[0])
+
 
 def watchers_of(connection: Connection, lot: str) -> dict[str, str | None]:
     """Code of the device that watches each bay of a lot (the first one, None: no device); empty: no such lot."""

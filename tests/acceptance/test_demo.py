@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 from tests.conftest import private_folder, shared_runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.services, pytest.mark.acceptance]
@@ -47,8 +50,26 @@ def _of_home(home: Path) -> list[psutil.Process]:
     return found
 
 
-def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
-    home = private_folder("demo")
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home, as on a fresh machine; what a failed test left running there ends with it."""
+    folder = private_folder("demo")
+    _end(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    yield folder
+    _end(folder)
+
+
+def _end(home: Path) -> None:
+    left = _of_home(home)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+def test_the_demo_shows_a_complete_district_and_stops_by_itself(home: Path) -> None:
     demo = _demo(home, "--for", "30")
     output, _ = demo.communicate(timeout=_PATIENCE_S)
     assert demo.returncode == 0, output
@@ -66,8 +87,7 @@ def test_the_demo_shows_a_complete_district_and_stops_by_itself() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_everything(number: signal.Signals) -> None:
-    home = private_folder("demo")
+def test_a_signal_stops_everything(home: Path, number: signal.Signals) -> None:
     demo = _demo(home)
     assert demo.stdout is not None
     try:
@@ -84,8 +104,7 @@ def test_a_signal_stops_everything(number: signal.Signals) -> None:
     assert _of_home(home) == []
 
 
-def test_a_signal_while_services_start_leaves_nothing_behind() -> None:
-    home = private_folder("demo")
+def test_a_signal_while_services_start_leaves_nothing_behind(home: Path) -> None:
     demo = _demo(home)
     deadline = time.monotonic() + 30
     while len(_of_home(home)) < 3 and time.monotonic() < deadline:  # the demo, its supervisor, and a service

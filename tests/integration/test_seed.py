@@ -23,7 +23,7 @@ from parking_core.districts import (
     encode_district,
 )
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
-from parking_core.flows.seed_district import known_watchers, register_recorded_lot, seed_district
+from parking_core.flows.seed_district import known_watchers, register_recorded_lot, seed_district, spaces_beside
 from parking_core.store.lots import load_registry
 from simulators.district import DistrictSize, generate_district
 
@@ -117,6 +117,14 @@ def test_legal_windows_reach_the_registry_and_are_corrected_and_taken_away(datab
         connection.execute("""UPDATE lots SET legal_windows = '{"windows": "always"}'""")
     with pytest.raises(InvalidInputError, match="Lot 'L1': The schedule has 1 problem"):
         _registry(database_url)
+
+
+def test_spaces_that_a_file_no_longer_names_stay_and_are_counted(database_url: str) -> None:
+    seed_district(database_url, _small())
+    assert spaces_beside(database_url, _small()) == 0
+    fewer = _small(spaces=[SpaceRecord("1"), SpaceRecord("2", kind="ev")], devices=[])
+    seed_district(database_url, fewer)
+    assert spaces_beside(database_url, fewer) == 1
 
 
 def test_a_second_file_corrects_and_adds(database_url: str) -> None:
