@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 from bisect import bisect_right
 from collections.abc import Mapping  # noqa: TC003  # msgspec reads the annotations of answers
@@ -19,6 +17,7 @@ from msgspec import Meta
 from api.answers import answer
 from api.availability import Crs, LotAvailability, lot_pieces, lot_tail, page_head
 from api.board import SPACE_STATES, Board, LotStatus, SpaceState, encode, moment
+from api.cursors import Cursor, decode_cursor, encode_cursor
 from api.openapi import operation
 from api.query import InvalidQueryError, ParameterProblem, parse_query
 from api.words import Words
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 _LONGEST_HISTORY = {"5m": timedelta(days=31), "1h": timedelta(days=731)}  # about 9,000 and 17,500 buckets
 LotPath = Annotated[str, Path(description="The lot's code, else its id.")]  # only the document reads it
 
-Cursor = Annotated[str, Meta(max_length=400, description="`next` of the page before.")]
 CrsParameter = Annotated[Crs, Meta(description="Coordinates of the answer; gcj02 is what Chinese maps draw on.")]
 
 
@@ -203,19 +201,6 @@ def _lane_figures(count: LaneCount | None, zone: ZoneInfo) -> LaneFigures | None
     return LaneFigures(count.inside, count.drift, count.counted_at.astimezone(zone).isoformat(timespec="seconds"))
 
 
-def _encode_cursor(code: str) -> str:
-    return base64.urlsafe_b64encode(code.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidQueryError(
-            ParameterProblem("cursor", "It is none of ours; take `next` of the page before.")
-        ) from None
-
-
 def _matches(board: Board, row: int, query: LotsQuery) -> bool:
     lot = board.lots[row]
     wanted = (
@@ -246,13 +231,13 @@ def row_of(board: Board, lot: str) -> int:
 def _lot_page(api: ApiState, request: Request) -> Response:
     query = parse_query(LotsQuery, request.scope["query_string"])
     board = api.board()
-    first = bisect_right(board.codes, _decode_cursor(query.cursor)) if query.cursor else 0
+    first = bisect_right(board.codes, decode_cursor(query.cursor)) if query.cursor else 0
     rows: list[int] = []
     cursor = None
     for row in range(first, len(board.lots)):
         if _matches(board, row, query):
             if len(rows) == query.limit:
-                cursor = _encode_cursor(board.codes[rows[-1]])
+                cursor = encode_cursor(board.codes[rows[-1]])
                 break
             rows.append(row)
     pieces = [
@@ -278,7 +263,7 @@ def _space_page(api: ApiState, request: Request, lot: str) -> Response:
     query = parse_query(SpacesQuery, request.scope["query_string"])
     board = api.board()
     row = row_of(board, lot)
-    after = _decode_cursor(query.cursor) if query.cursor else None
+    after = decode_cursor(query.cursor) if query.cursor else None
     found: list[SpaceAvailability] = []
     cursor = None
     for index in range(board.first_space[row], board.end_space[row]):
@@ -287,7 +272,7 @@ def _space_page(api: ApiState, request: Request, lot: str) -> Response:
         if (after is not None and space.code <= after) or (query.state is not None and query.state != state):
             continue
         if len(found) == query.limit:
-            cursor = _encode_cursor(found[-1].code)
+            cursor = encode_cursor(found[-1].code)
             break
         lat, lon = space.lat, space.lon
         if query.crs == "gcj02" and lat is not None and lon is not None:

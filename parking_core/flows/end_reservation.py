@@ -79,6 +79,11 @@ def _undo(connection: Connection[Any], reservation: Reservation, now: datetime) 
         released = hold_rules.release(holds.lock(connection, reservation.hold_key), now)
         holds.end(connection, released)
     permits.end_permit(connection, reservation.code, now)
+    forget_vehicle(connection, reservation, now)
+
+
+def forget_vehicle(connection: Connection[Any], reservation: Reservation, now: datetime) -> None:
+    """The gates of its lot raise for the promise no more."""
     if reservation.lot_id is None:
         return
     orders = [

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from parking_core.commands import CommandKind, CommandOrder
-from parking_core.flows.end_reservation import freed_from
+from parking_core.flows.end_reservation import forget_vehicle, freed_from
 from parking_core.flows.hold_money import capture_promise
 from parking_core.lateness import OverstayStage, overstay_fen, overstay_state, stages_reached
 from parking_core.reservations import Event, EventKind, Lateness, ViolationKind, next_standing
 from parking_core.slots import slots_of
-from parking_core.store import capacity, commands, guests, journal, notices, promises, reservations, sharing
+from parking_core.store import capacity, guests, journal, notices, promises, reservations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -164,7 +163,8 @@ def leave_guest(
     standing = next_standing(reservation, event)
     reservations.stand(connection, reservation.id, standing, visit_id=visit_id, left_at=left_at, ended_at=now)
     reservations.add_events(connection, reservation.id, [event])
-    _forget(connection, reservation, now)
+    if now < reservation.depart_at:  # gates forget by themselves what is over
+        forget_vehicle(connection, reservation, now)
     told = {"reservation": reservation.code, "price_fen": reservation.price_fen, "fee_fen": fee}
     notices.tell(connection, reservation.user_id, "reservation_completed", now, told)
     return [GivenBack(class_id, freed_from(reservation, now), reservation.until_at)]
@@ -174,19 +174,3 @@ def _covered_until(policy: AllocationPolicy, reservation: Reservation, left_at: 
     if reservation.hold_key is not None:
         return left_at
     return min(left_at, reservation.depart_at + timedelta(minutes=policy.overstay.charged_from_min))
-
-
-def _forget(connection: Connection[Any], reservation: Reservation, now: datetime) -> None:
-    """The gates raise for it no more; those whose order was over are told nothing."""
-    if reservation.lot_id is None or now >= reservation.depart_at:
-        return
-    orders = [
-        CommandOrder(
-            device_id=barrier,
-            kind=CommandKind.FORGET_VEHICLE,
-            payload={"reservation": reservation.code},
-            cause=f"reservation:{reservation.code}",
-        )
-        for barrier in sharing.barriers(connection, reservation.lot_id)
-    ]
-    commands.queue(connection, orders, now)
