@@ -145,8 +145,11 @@ class Offer:
             near += len(mine) if position < len(first) else 0
         refusal = None
         if not near:
-            known = any(self._asked_for(number, ask, walks) for number in within)
-            refusal = Refusal.NOT_ELIGIBLE if known else Refusal.NO_LOT_NEARBY
+            shut_out = any(
+                self.lots[n].open and not self.lots[n].terms.allows(ask.group) and self._asked_for(n, ask, walks)
+                for n in within
+            )
+            refusal = Refusal.NOT_ELIGIBLE if shut_out else Refusal.NO_LOT_NEARBY
         return self._candidates(rows, ask, walks, near, refusal)
 
     def _asked_for(self, number: int, ask: Ask, walks: NDArray[np.int32]) -> bool:
