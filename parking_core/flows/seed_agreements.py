@@ -22,13 +22,15 @@ BY: Final = "district file"
 def seed_agreements(connection: Connection[Any], district: District, now: datetime) -> int:
     """Publishes an agreement for each lot with `sharing` that never had one; gives how many. One transaction.
 
+    A lot without a lane is left out: nobody could be let in, and the desk would not publish it either.
+
     A lot that has an agreement, or had one that was terminated, keeps what it has: the file is where a district
     begins, not where its owners change their minds. The registry has the lots already.
     """
     count = 0
     with connection.transaction():
         for lot in district.lots:
-            if lot.sharing is not None:
+            if lot.sharing is not None and lot.lanes:
                 count += _publish(connection, lot, now)
         if count:
             agreements.announce(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -63,6 +64,15 @@ def test_classes_get_named_spaces_and_ordinary_ones_for_quotas(database_url: str
         ("B", DAYS_OFF, ("2", "3"), ("2", "3")),
     ]
     assert [(event.kind, event.by) for event in agreements.events(db, agreement.id)] == [("published", "district file")]
+
+
+def test_a_lot_without_a_lane_is_not_published(database_url: str, db: psycopg.Connection[Any]) -> None:
+    district = small(SharedClassRecord("A", NIGHTS, quota=2))
+    closed = District(name="x", lots=[msgspec.structs.replace(district.lots[0], lanes=[])])
+    seed_district(database_url, closed)
+    assert seed_agreements(db, closed, NOW) == 0
+    seed_district(database_url, district)
+    assert seed_agreements(db, district, NOW) == 1
 
 
 def test_seeding_again_changes_nothing_and_an_owners_decision_stays(
