@@ -1,7 +1,8 @@
-"""Buffers of shared lots from how late their cars left: every night, one transaction.
+"""Buffers of shared lots from how late their cars left: every night.
 
 departures, arrivals, drivers let down ─► what was expected of the last days beside what happened
                                       ─► distributions by lot and hour ─► buffers and grace for every lot and hour
+a transaction a lot: its buffers are in force ─► what it offers is cut by them
 
 A lot without a history gets the prior's buffers, with its own chosen rate.
 """
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from parking_core.flows.offers_in_force import read_offer
+from parking_core.flows.roll_capacity import roll_agreement
 from parking_core.lateness import LatenessModel, guest_buffer, no_show_grace, owner_buffer
 from parking_core.offers import LotBuffers
 from parking_core.sharing import buffers_of
@@ -53,12 +56,11 @@ def learn_buffers(connection: Connection[Any], now: datetime, zone: ZoneInfo) ->
         leaving = LatenessModel(left, overruns=learning.overruns(connection, since))
         coming = LatenessModel(learning.arrivals(connection, since, str(zone)))
         seen = _counts(left)
-        learned = [
-            _learned((leaving, coming), policy, lot, hour, seen.get((lot.id, hour), 0))
-            for lot in lots.values()
-            for hour in range(24)
-        ]
-        buffers.keep(connection, learned, now)
+    for lot in lots.values():
+        learned = [_learned((leaving, coming), policy, lot, hour, seen.get((lot.id, hour), 0)) for hour in range(24)]
+        with connection.transaction():
+            buffers.keep(connection, learned, now)
+            roll_agreement(connection, read_offer(connection, now, zone, ""), lot, now)
     return Learned(lots=len(lots), departures=len(left.lot), days=kept)
 
 

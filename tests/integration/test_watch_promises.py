@@ -13,6 +13,8 @@ from parking_core.flows.drop_old_history import LESSONS_KEPT, STAYS_KEPT
 from parking_core.flows.hold_money import expire_holds
 from parking_core.flows.learn_buffers import learn_buffers
 from parking_core.flows.mask_old_plates import mask_old_plates
+from parking_core.flows.offers_in_force import OffersInForce
+from parking_core.flows.roll_capacity import roll_capacity
 from parking_core.flows.watch_promises import Watched, watch_promises
 from parking_core.offers import LotBuffers
 from parking_core.sharing import Terms
@@ -185,6 +187,15 @@ def test_buffers_are_learned_by_lot_and_hour(town: GuestTown) -> None:
     tardy = town.offers.of(town.db, EVENING).buffers(lots["S02"], at(180))
     assert tardy.owner_min >= 40  # none of them let anybody down: guests need less
     assert town.offers.of(town.db, EVENING).buffers(lots["S02"], at(180)) == tardy
+
+
+def test_what_is_offered_is_cut_by_new_buffers_at_once(town: GuestTown) -> None:
+    town.lot([1])
+    _past(town, "S01", [0] * 4000)
+    learn_buffers(town.db, EVENING, ZONE)
+    cut = town.rows("SELECT day, offered, free FROM capacity_days ORDER BY day")
+    assert roll_capacity(town.db, OffersInForce(ZONE, "hold:acq").of(town.db, EVENING), EVENING).days_written == 0
+    assert town.rows("SELECT day, offered, free FROM capacity_days ORDER BY day") == cut
 
 
 def test_what_was_expected_of_a_day_stands_beside_what_happened(town: GuestTown) -> None:
