@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from psycopg.errors import DeadlockDetected
 
 from parking_core.errors import ParkingError
 from parking_core.flows.move_reservation import accommodate
@@ -72,13 +73,13 @@ def _resolve(
     for each in waiting:
         try:
             total += _answer(connection, offers, suspension, each.id, (now, not_in))
-        except ParkingError as error:  # one promise must not keep the others waiting
+        except (ParkingError, DeadlockDetected) as error:  # one promise must not keep the others waiting
             log.warning("a promise could not be moved", reservation=each.code, error=str(error))
             total += Resolved(failed=1)
     total += Resolved(more=len(waiting) == most and total.failed < most)
     try:
         return total + _answer_permits(connection, offers, suspension, sorted(not_in), now)
-    except ParkingError as error:
+    except (ParkingError, DeadlockDetected) as error:
         log.warning("openings of permits could not be moved", suspension=suspension.id, error=str(error))
         return total + Resolved(failed=1)
 

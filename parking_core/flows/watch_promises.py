@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from psycopg.errors import DeadlockDetected
 
 from parking_core.allocation.binding import unserved
 from parking_core.errors import ConflictError, ParkingError
@@ -101,7 +102,7 @@ def _try(connection: Connection[Any], reservation_id: int, done: Watched, step: 
         with connection.transaction():
             found = promises.take(connection, reservation_id)
             return found is not None and step(found)
-    except ParkingError as error:
+    except (ParkingError, DeadlockDetected) as error:
         done.failed += 1
         log.warning("a promise is left to the next pass", reservation=reservation_id, error=str(error))
         return False
@@ -130,7 +131,7 @@ def _watch_due(connection: Connection[Any], offers: OffersInForce, offer: Offer,
                 if visit.of is not None and not _take_over(connection, offer, number, visit.of, now):
                     continue
                 done.seated += seat_guest(connection, offers, number, visit, now) is Seated.SEATED
-            except ParkingError as error:
+            except (ParkingError, DeadlockDetected) as error:
                 done.failed += 1
                 log.warning("a guest has no space yet", reservation=number, error=str(error))
 
