@@ -40,6 +40,8 @@ from parking_core.store import reservation_pages, reservations
 from parking_core.store.reservation_pages import SeenReservation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from psycopg import Connection
 
     from api.state import ApiState
@@ -87,10 +89,13 @@ def now_of(api: ApiState) -> datetime:
 async def _ask(api: ApiState, request: Request) -> Response:
     person = await identify(api, request, Role.DRIVER)
     key, body = idempotency_key(request), await read_body(ReservationRequest, request)
-    _check(body, person)
+    foreign = foreign_fields(person, body.plate, body.group)
+    _check(body, foreign)
     now = now_of(api)
 
     def flow(connection: Connection[Any]) -> ReservationView:
+        if foreign and reservations.of_key(connection, person.id, key) is None:
+            raise InvalidBodyError(*foreign)
         offer, _ = api.sharing.offers.known(connection, now)
         made = reserve(connection, api.sharing.offers, person, _ask_of(body, offer), key=key, now=now)
         offer, _ = api.sharing.offers.known(connection, now)
@@ -114,8 +119,18 @@ def _fresh(connection: Connection[Any], viewer: Viewer, made: Reservation) -> Re
             return None
 
 
-def _check(body: ReservationRequest, person: Person) -> None:
-    """What a struct cannot say of its fields.
+def foreign_fields(person: Person, plate: str, group: str) -> list[FieldProblem]:
+    """Fields of a body that name what is not the person's."""
+    problems = []
+    if normal(plate) not in person.plates:
+        problems.append(FieldProblem("plate", "It is none of your plates; `GET /v1/me` lists them."))
+    if not person.belongs_to(group):
+        problems.append(FieldProblem("group", "You are not registered for it; `GET /v1/me` lists your groups."))
+    return problems
+
+
+def _check(body: ReservationRequest, foreign: Sequence[FieldProblem]) -> None:
+    """What a struct cannot say of its fields. What is not the person's may have been his when the key was new.
 
     Raises:
         InvalidBodyError: names every field that cannot be used.
@@ -125,16 +140,12 @@ def _check(body: ReservationRequest, person: Person) -> None:
         problems.append(FieldProblem("lat" if body.lat is None else "lon", "Give lat and lon together."))
     if body.lat is None and body.lon is None and body.lot is None:
         problems.append(FieldProblem("lat", "Say where: give lat and lon, or lot."))
-    if normal(body.plate) not in person.plates:
-        problems.append(FieldProblem("plate", "It is none of your plates; `GET /v1/me` lists them."))
-    if not person.belongs_to(body.group):
-        problems.append(FieldProblem("group", "You are not registered for it; `GET /v1/me` lists your groups."))
     far = far_fields(arrive_at=body.arrive_at, depart_at=body.depart_at)
     problems += far
     if not far and whole_second(body.depart_at) <= whole_second(body.arrive_at):
         problems.append(FieldProblem("depart_at", "It is not after arrive_at."))
     if problems:
-        raise InvalidBodyError(*problems)
+        raise InvalidBodyError(*problems, *foreign)
 
 
 def _ask_of(body: ReservationRequest, offer: Offer) -> Ask:

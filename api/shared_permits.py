@@ -28,7 +28,8 @@ from api.permit_views import (
     PermitViewer,
 )
 from api.query import parse_query
-from api.reservations import now_of
+from api.reservations import foreign_fields, now_of
+from api.years import far_fields
 from parking_core.errors import ForbiddenError, NotFoundError
 from parking_core.flows import share_permits as flows
 from parking_core.people import Role
@@ -85,7 +86,8 @@ class OperatorPermitsQuery(PermitsQuery, frozen=True):
 async def _apply(api: ApiState, request: Request) -> Response:
     person = await identify(api, request, Role.DRIVER)
     key, body = idempotency_key(request), await read_body(PermitApplication, request)
-    _check(body, person)
+    foreign = foreign_fields(person, body.plate, body.group)
+    _check(body, foreign)
     ask = PermitAsk(
         plate=normal(body.plate) or "",
         group=body.group,
@@ -100,6 +102,8 @@ async def _apply(api: ApiState, request: Request) -> Response:
     now = now_of(api)
 
     def flow(connection: Connection[Any]) -> PermitView:
+        if foreign and share_permits.of_key(connection, person.id, key) is None:
+            raise InvalidBodyError(*foreign)
         made = flows.apply(connection, api.sharing.offers, person, ask, key=key, now=now)
         return PermitViewer(connection, api.snapshot.zone, own=True).whole(made, now)
 
@@ -107,8 +111,8 @@ async def _apply(api: ApiState, request: Request) -> Response:
     return _answer(view, _STATUS.get(view.state, 201), {"Location": f"/v1/permits/{view.code}"})
 
 
-def _check(body: PermitApplication, person: Person) -> None:
-    """What a struct cannot say of its fields.
+def _check(body: PermitApplication, foreign: Sequence[FieldProblem]) -> None:
+    """What a struct cannot say of its fields. What is not the person's may have been his when the key was new.
 
     Raises:
         InvalidBodyError: names every field that cannot be used.
@@ -118,14 +122,9 @@ def _check(body: PermitApplication, person: Person) -> None:
         problems.append(FieldProblem("lat" if body.lat is None else "lon", "Give lat and lon together."))
     if body.lat is None and body.lon is None and body.lot is None:
         problems.append(FieldProblem("lat", "Say where: give lat and lon, or lot."))
-    if not 2000 <= body.first_day.year < 2200:
-        problems.append(FieldProblem("first_day", "Its year is not within 2000 and 2199."))
-    if normal(body.plate) not in person.plates:
-        problems.append(FieldProblem("plate", "It is none of your plates; `GET /v1/me` lists them."))
-    if not person.belongs_to(body.group):
-        problems.append(FieldProblem("group", "You are not registered for it; `GET /v1/me` lists your groups."))
+    problems += far_fields(first_day=body.first_day)
     if problems:
-        raise InvalidBodyError(*problems)
+        raise InvalidBodyError(*problems, *foreign)
 
 
 def _read(connection: Connection[Any], person: Person, code: str) -> SharedPermit:

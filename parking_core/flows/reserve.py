@@ -48,7 +48,8 @@ def reserve(
         ConflictError: the key was used for another request.
         InvalidInputError: the stay is none, or the plate or the group is not the person's.
     """
-    _check(ask, person)
+    if ask.arrive_at >= ask.depart_at:
+        raise InvalidInputError("The stay ends before it begins; give depart_at after arrive_at.")
     for attempt in range(1, _TRIES + 1):
         try:
             with connection.transaction():
@@ -60,8 +61,6 @@ def reserve(
 
 
 def _check(ask: Ask, person: Person) -> None:
-    if ask.arrive_at >= ask.depart_at:
-        raise InvalidInputError("The stay ends before it begins; give depart_at after arrive_at.")
     if not person.belongs_to(ask.group):
         raise InvalidInputError(f"You are not registered as {ask.group!r}; leave the group out, or have it confirmed.")
     if ask.plate not in person.plates:
@@ -90,6 +89,7 @@ def _answer(
         if sight.known.request_digest != ask.digest():
             raise ConflictError("This idempotency key was used for another request; use a new one.")
         return sight.known
+    _check(ask, person)  # of what was answered already his plates and groups of today say nothing
     if (limit := _limit(offer.policy, sight.person, ask, now)) is not None:
         return refuse(connection, person, ask, Refused(limit), key=key, now=now)
     if ask.waits:

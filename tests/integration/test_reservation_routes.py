@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from api.reservation_words import WORDS
-from parking_core.people import Role
+from parking_core.people import Role, digest_of
 from parking_core.reservations import Refusal
 from parking_core.sharing import Terms
 from tests.sharing_stage import SharingStage, at, request, sharing_stage
@@ -101,7 +102,7 @@ def test_a_refusal_gives_reasons_and_alternatives_that_can_be_asked_for_as_they_
 def test_the_same_key_is_the_same_answer_and_never_two_spaces(play: Any) -> None:
     async def scene(on: SharingStage) -> None:
         on.town.lot([5])
-        on.town.person()
+        person = on.town.person()
         answers = await asyncio.gather(*(on.ask() for _ in range(12)))
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.json()["code"] for answer in answers}) == 1
@@ -114,6 +115,10 @@ def test_the_same_key_is_the_same_answer_and_never_two_spaces(play: Any) -> None
         assert refused.json()["refusal"]["reason"] == "plate_expected"
         on.clock.ahead = timedelta(minutes=30)
         assert (await on.ask()).json()["code"] == answers[0].json()["code"]
+        on.town.db.execute("DELETE FROM user_plates")
+        on.api.identity.remember(digest_of(on.town.tokens["u1"]) or b"", person, -math.inf)  # known too long ago
+        assert (await on.ask()).json()["code"] == answers[0].json()["code"]
+        assert _fields(await on.ask(key="k3")) == {"plate"}
 
     play(scene)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,26 @@ def test_lots_for_others_refuse(shared: SharedTown) -> None:
         shared.reserve(person, shared.ask(person, group="patient"))
     with pytest.raises(InvalidInputError, match="none of yours"):
         shared.reserve(person, shared.ask(person, plate="苏B00000"))
+
+
+def test_a_lot_that_makes_no_promises_at_present_shuts_nobody_out(shared: SharedTown) -> None:
+    shared.lot([1], terms=Terms(eligible=("patient",)))
+    shared.db.execute("UPDATE sharing_agreements SET state = 'suspended'")
+    person, patient = shared.person(), shared.person("u2", "苏B22222", "patient")
+    for somebody, group in ((person, "any"), (patient, "patient")):
+        found = shared.reserve(somebody, shared.ask(somebody, group=group))
+        assert _refusal(shared, found)[0] is Refusal.NO_LOT_NEARBY
+
+
+def test_a_known_key_is_answered_also_when_the_plate_is_gone(shared: SharedTown) -> None:
+    shared.lot([2])
+    person = shared.person()
+    ask = shared.ask(person)
+    made = shared.reserve(person, ask, key="k")
+    without = replace(person, plates=frozenset())
+    assert shared.reserve(without, ask, key="k") == made
+    with pytest.raises(InvalidInputError, match="none of yours"):
+        shared.reserve(without, ask, key="new")
 
 
 def test_an_ended_promise_leaves_nothing_behind(shared: SharedTown) -> None:

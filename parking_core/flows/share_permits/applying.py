@@ -69,7 +69,6 @@ def apply(
         InvalidInputError: the plate or the group is not the person's, or time or place cannot be used.
         NotFoundError: the lot shares no spaces.
     """
-    _check(ask, person)
     for attempt in range(1, _TRIES + 1):
         try:
             with connection.transaction():
@@ -79,6 +78,7 @@ def apply(
                     if known.request_digest != ask.digest():
                         raise ConflictError("This idempotency key was used for another application; use a new one.")
                     return known
+                _check(ask, person)  # of what was answered already his plates and groups of today say nothing
                 offer = offers.of(connection, now)
                 return _answer(connection, offer, person, ask, (key, now), lock=attempt == _TRIES)
         except CapacityTakenError:
