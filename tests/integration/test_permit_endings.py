@@ -371,8 +371,14 @@ def test_permits_and_reservations_together_never_exceed_what_is_offered(  # noqa
 
 
 def _nothing_is_left_open(town: PermitTown) -> None:
-    """Every draw that was moved has its reservation, no permit that is over has openings to come."""
-    assert town.rows("SELECT FROM permit_draws WHERE (state = 'moved') <> (reservation_id IS NOT NULL)") == []
+    """Every draw that was moved has its reservation, no permit that is over has openings to come, here or elsewhere."""
+    assert town.rows("SELECT FROM permit_draws WHERE state = 'moved' AND reservation_id IS NULL") == []
+    assert town.rows("SELECT FROM permit_draws WHERE state = 'drawn' AND reservation_id IS NOT NULL") == []
+    elsewhere = """
+        SELECT FROM permit_draws d JOIN shared_permits s ON s.id = d.shared_permit_id
+        JOIN reservations r ON r.id = d.reservation_id
+        WHERE s.state IN ('withdrawn', 'cancelled') AND r.state = 'granted' AND r.arrive_at > s.ended_at"""
+    assert town.rows(elsewhere) == []
     assert (
         town.rows(
             "SELECT FROM permit_draws d JOIN shared_permits s ON s.id = d.shared_permit_id"

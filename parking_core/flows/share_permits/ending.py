@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from parking_core.errors import ConflictError
+from parking_core.flows.end_reservation import end_reservation
 from parking_core.flows.share_permits import openings
 from parking_core.flows.share_permits.money import count_lost, release_months
-from parking_core.reservations import PERMIT_CHANGES, PermitState, ViolationKind
+from parking_core.reservations import PERMIT_CHANGES, EventKind, PermitState, ReservationState, ViolationKind
 from parking_core.share_permits import DrawState, PermitRefusal
 from parking_core.sharing import read_terms
-from parking_core.store import notices, permit_draws, permit_months, permits, share_permits
+from parking_core.store import notices, permit_draws, permit_months, permits, reservations, share_permits
 from parking_core.store.permit_months import Violation
 from parking_core.store.share_permits import PermitEvent
 
@@ -76,7 +77,23 @@ def _leave(
     for each in coming:
         permit_draws.stand(connection, replace(each, state=state))
     openings.forget(connection, permit, coming, now)
+    if state is DrawState.GIVEN_BACK:  # what an owner ends was paid for: what stands elsewhere for it is kept
+        _leave_elsewhere(connection, permit, [each for each in known if each.state is DrawState.MOVED], since, now)
     return coming
+
+
+def _leave_elsewhere(
+    connection: Connection[Any], permit: SharedPermit, moved: Sequence[Draw], since: datetime, now: datetime
+) -> None:
+    """Cancels reservations that stand for openings from a moment on; one that has begun before it is kept whole."""
+    for number in sorted({each.reservation_id for each in moved if each.reservation_id is not None}):
+        promise = reservations.lock(connection, number)
+        if promise.state is not ReservationState.GRANTED or promise.arrive_at < since:
+            continue
+        end_reservation(connection, promise, EventKind.CANCELLED, now, by=f"permit:{permit.code}", cause="permit_ended")
+        for each in moved:
+            if each.reservation_id == number:
+                permit_draws.stand(connection, replace(each, state=DrawState.GIVEN_BACK))
 
 
 def withdraw(connection: Connection[Any], user_id: int, code: str, now: datetime, *, zone: ZoneInfo) -> SharedPermit:
