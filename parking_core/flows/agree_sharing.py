@@ -193,7 +193,7 @@ def terminate(
         taken = None
         if found.state in {AgreementState.PUBLISHED, AgreementState.SUSPENDED}:
             stretch = Interval(since or now + timedelta(hours=found.terms.notice_h), FOREVER)
-            short = check_notice(found, stretch, now, override=override)
+            short = check_notice(found, stretch, now.astimezone(zone), override=override)
             taken = replace(
                 take_back(connection, found, stretch, reason="termination", by=by, now=now, zone=zone), short=short
             )

@@ -83,14 +83,14 @@ def suspend_stretch(
             raise ConflictError(
                 f"Agreement {code} is {found.state.value} and promises nothing; there is no date to take back."
             )
-        short = check_notice(found, stretch, now, override=override)
+        short = check_notice(found, stretch, now.astimezone(zone), override=override)
         taken = replace(take_back(connection, found, stretch, reason=reason, by=by, now=now, zone=zone), short=short)
         agreements.announce(connection)
         return taken
 
 
 def check_notice(agreement: Agreement, stretch: Interval, now: datetime, *, override: bool) -> bool:
-    """Whether a stretch begins earlier than the terms allow.
+    """Whether a stretch begins earlier than the terms allow; what is said of it is in the zone of `now`.
 
     Raises:
         NoticeTooShortError: it does, and nobody overrides that.
