@@ -45,7 +45,7 @@ BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.1, 1.0
 
 
 class CommandSender:
-    """Sends for as long as it runs; a broker or a database that is away is waited for."""
+    """Sends for as long as its two tasks run; a broker or a database that is away is waited for."""
 
     def __init__(self, database_url: str, broker: Broker, instance: str, metrics: Metrics) -> None:
         self._url = database_url
@@ -54,13 +54,8 @@ class CommandSender:
         self._metrics = metrics
         self._client: aiomqtt.Client | None = None  # while the broker is there
 
-    async def run(self) -> None:
-        """Never ends by itself."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stay_connected(), name="command connection")
-            tasks.create_task(self._send_for_ever(), name="command passes")
-
-    async def _stay_connected(self) -> None:
+    async def stay_connected(self) -> None:
+        """Keeps the connection to the broker; never ends by itself."""
         wait_s = BACKOFF_FIRST_S
         while True:
             try:
@@ -93,7 +88,8 @@ class CommandSender:
         client.pending_calls_threshold = MOST  # a claim is published at once: its size is no reason to warn
         return client
 
-    async def _send_for_ever(self) -> None:
+    async def send_for_ever(self) -> None:
+        """Sends what is due; never ends by itself."""
         wait_s = BACKOFF_FIRST_S
         while True:
             try:

@@ -11,7 +11,7 @@
 
     tasks: session (Subscriber.run) · batches · live (LiveFeed.run) · registry (RegistryView.run) · pulse
            adoption (Adoption.run: a second connection feeds the Inbox while an orphan's session is emptied)
-           commands (CommandSender.run)
+           command connection · command passes (CommandSender)
            heal (once: what a killed gateway left between COMMIT and Redis)
 
 Nothing waits without a bound: the broker stops at Receive Maximum unacknowledged messages, the socket at 32 MiB,
@@ -114,7 +114,9 @@ class Gateway:
                 tasks.create_task(self._feed.run(), name="live"),
                 tasks.create_task(self._registry.run(), name="registry"),
                 tasks.create_task(self._adoption.run(), name="adoption"),
-                tasks.create_task(self._commands.run(), name="commands"),
+                # Not a group of their own: a group cancels its tasks once, and wait_for of 3.11 may lose that.
+                tasks.create_task(self._commands.stay_connected(), name="command connection"),
+                tasks.create_task(self._commands.send_for_ever(), name="command passes"),
                 tasks.create_task(self._pulse(), name="pulse"),
                 tasks.create_task(self._heal_live_state(), name="heal"),
             ]

@@ -338,6 +338,8 @@ def test_lanes_that_ask_and_charge_while_everything_is_killed_take_every_fee_onc
             await leaving
 
     lanes = play(stage, tmp_path, scene)
+    left = "SELECT count(*) FROM lane_events WHERE event = 'exit'"  # what the broker has, the gateway may not have yet
+    until(lambda: number(stage, left) == lanes.counts.exits, _PATIENCE_S, "exits are missing in the ledger")
     until(lambda: followed(stage), _PATIENCE_S, "the worker does not follow")
     waiting = "SELECT count(*) FROM commands WHERE kind = 'fee_answer' AND state IN ('queued', 'sent')"
     until(lambda: number(stage, waiting) == 0, _PATIENCE_S, "answers never end")

@@ -35,6 +35,14 @@ def test_a_drained_gateway_leaves_nothing_half_done(stage: Stage) -> None:
     stage.settle()
 
 
+def test_a_gateway_that_has_just_begun_to_serve_stops_at_once(stage: Stage) -> None:
+    """Its connections are being made: a cancellation may come at any step of that."""
+    gateway = stage.gateway()
+    for _ in range(12):
+        gateway.start()
+        assert gateway.terminate() == 0
+
+
 def test_what_was_stored_before_a_drain_is_not_delivered_again(stage: Stage) -> None:
     """The next gateway would take repeated rows through its staging table, and says so in its log."""
     messages = 6_000
