@@ -40,6 +40,7 @@ from gateway.registry import RegistryView
 from gateway.subscribe import RECEIVE_MAX, Subscriber
 from gateway.validate import MAY_BE_NEW, Sorted
 from parking_core.broker_url import Broker
+from parking_core.cancelling import cancel_until_done
 from parking_core.flows.rebuild_live_state import merge_into_live_state
 from parking_core.flows.record_batch import Batch
 from parking_core.readings import READING
@@ -122,10 +123,7 @@ class Gateway:
             ]
             await stop.wait()
             await self._drain()
-            while any(not task.done() for task in running):  # once is not always enough: wait_for of 3.11 may lose it
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running, timeout=1.0)
+            await cancel_until_done(running)
 
     async def _serve_metrics(self) -> None:
         """From the first subscription on: until then nobody may take this gateway for ready."""

@@ -24,6 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from parking_core.broker_url import Broker
+from parking_core.cancelling import cancel_until_done
 from parking_core.topics import Kind, device_topic
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _HOUR_IS_OVER_S: Final = 10.0  # records of the hour that are being written now 
 _SESSION_EXPIRY_S: Final = 86_400
 _BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 2.0
 _PUBLISH_PATIENCE_S: Final = 5.0
-_GOODBYE_S: Final = 1.0
+GOODBYE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class LaneController:
             try:
                 await self._serve(client)
             except asyncio.CancelledError:  # switched off, not cut off: the last will is not published
-                await client.publish(self._topic(Kind.STATUS), b"offline", qos=1, retain=True, timeout=_GOODBYE_S)
+                await client.publish(self._topic(Kind.STATUS), b"offline", qos=1, retain=True, timeout=GOODBYE_S)
                 raise
 
     async def _serve(self, client: aiomqtt.Client) -> None:
@@ -138,8 +139,7 @@ class LaneController:
                     if isinstance(message.payload, bytes):
                         await self._obey(client, message.payload)
             finally:
-                for task in beside:
-                    task.cancel()
+                await cancel_until_done(beside)
 
     def _new_client(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types no constructor

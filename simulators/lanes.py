@@ -25,9 +25,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from parking_core.cancelling import cancel_until_done
 from parking_core.tariffs import PlateColor, Stay, Tariff, parse_tariff, price
 from parking_core.work_calendar import WorkCalendar
-from simulators.lane_controller import LaneController, LaneName
+from simulators.lane_controller import GOODBYE_S, LaneController, LaneName
 from simulators.lane_guests import car_of, comes_at
 from simulators.lane_memory import LaneMemory
 from simulators.lane_vehicles import Car, Pays, charge, new_car
@@ -140,9 +141,7 @@ class LaneTraffic:
                 if task.done():
                     task.result()
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await cancel_until_done(running, every_s=2 * GOODBYE_S)
             self._keep_cars()
             for lane in lanes:
                 lane.memory.close()

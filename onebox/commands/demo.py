@@ -19,6 +19,7 @@ from onebox import connection, counterparts, lifecycle
 from onebox.commands.instance import starting_bar
 from onebox.home import Home
 from onebox.instance import Instance, Plan
+from parking_core.cancelling import cancel_until_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,9 +222,7 @@ async def _run_together(show: _Show, district: District, api_url: str, reserving
         await show.until(stop)
         await asyncio.gather(sensors, lanes)
     finally:
-        for task in (sensors, lanes, *others):
-            task.cancel()
-        await asyncio.gather(sensors, lanes, *others, return_exceptions=True)
+        await cancel_until_done([sensors, lanes, *others], every_s=10.0)  # sensors and lanes say goodbye to the broker
         await show.observer.close()
 
 
