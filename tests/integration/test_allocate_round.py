@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from parking_core.flows import allocate_round as round_flow
@@ -13,8 +16,11 @@ from parking_core.flows.allocate_round import DAY_AHEAD, LATECOMERS, allocate_ro
 from parking_core.flows.end_reservation import end_reservation
 from parking_core.flows.grant_reservation import grant
 from parking_core.reservations import EventKind, Refusal, ReservationState
-from parking_core.store import reservations, rounds
-from tests.shared_town import EVENING, HOSPITAL, HOUR, SharedTown
+from parking_core.settings import Settings
+from parking_core.slots import SLOTS
+from parking_core.store import capacity, reservations, rounds
+from tests.shared_town import EVENING, HOSPITAL, HOUR, ZONE, SharedTown
+from worker import jobs
 
 if TYPE_CHECKING:
     import psycopg
@@ -176,3 +182,32 @@ def test_who_cannot_wait_for_the_next_round_is_answered_within_minutes(shared: S
     assert found is not None
     assert (found.kind, found.requests, found.served) == (DAY_AHEAD, 1, 0)
     assert reservations.events(shared.db, tonight.id)[-1].detail["reason"] == Refusal.PAST.value
+
+
+def test_the_round_runs_in_the_queue(shared: SharedTown, database_url: str) -> None:
+    now = datetime.now(UTC)
+    shared.lot([1])
+    days = {now.date() + timedelta(days=ahead): np.ones(SLOTS, np.int16) for ahead in range(3)}
+    capacity.offer(shared.db, shared.classes["S01-A"], days)
+    shared.db.execute(
+        "INSERT INTO allocation_policies (document, valid_from, by) VALUES (%s, %s, 'd')",
+        (json.dumps({"day_ahead_at_hour": now.astimezone(ZONE).hour}), EVENING),
+    )
+    people = [person(shared) for _ in range(2)]
+    asks = [shared.ask(who, waits=True, arrive_at=now + HOUR / 3, depart_at=now + HOUR) for who in people]
+    waiting = [shared.reserve(who, ask, now=now) for who, ask in zip(people, asks, strict=True)]
+    assert {each.state for each in waiting} == {ReservationState.WAITING}
+
+    async def scenario() -> None:
+        app = jobs.build(Settings(database_url=database_url, redis_url="redis://unused", mqtt_url="mqtt://unused"))
+        async with app.open_async():
+            await app.tasks["rounds"].defer_async(timestamp=0)
+            await app.run_worker_async(wait=False, install_signal_handlers=False, delete_jobs="never")
+
+    asyncio.run(scenario())
+    states = sorted(shared.standing(each.code).state.value for each in waiting)
+    assert states == ["granted", "refused"]
+    [kept] = rounds.read(shared.db, now, datetime.now(UTC) + HOUR, 9)
+    assert (kept.requests, kept.served, kept.gap) == (2, 1, 0)
+    done = "SELECT count(*) FROM jobs.procrastinate_jobs WHERE task_name = 'rounds' AND status = 'succeeded'"
+    assert shared.rows(done)[0][0] >= 1  # a second one where the fifth minute struck meanwhile
