@@ -38,6 +38,14 @@ def unlisted(index: str, names: list[str]) -> list[str]:
     ] + [f"docs/decisions/README.md lists {name}, which does not exist." for name in listed if name not in names]
 
 
+def told_twice(text: str) -> list[str]:
+    """Headings of a document, and commands in the first column of its tables, that stand there more than once."""
+    headings = Counter(line.strip() for line in text.splitlines() if line.startswith("## "))
+    commands = Counter(re.findall(r"^\| (`parking [a-z]+ [A-Za-z-]+)", text, re.MULTILINE))
+    counted = [*headings.items(), *((f"{command}`", count) for command, count in commands.items())]
+    return [f"{what}: is told {count} times; tell it once." for what, count in counted if count > 1]
+
+
 def glossary_problems(text: str) -> list[str]:
     """Terms are unique, in alphabetical order inside their table, and each has its Chinese word."""
     findings: list[str] = []
@@ -135,3 +143,15 @@ def test_a_bad_glossary_line_is_found(rows: str, count: int) -> None:
 def test_a_target_without_a_sentence_is_found() -> None:
     assert undocumented_targets(".PHONY: demo\ndemo: setup ## what it does\n") == []
     assert len(undocumented_targets(".PHONY: demo\ndemo: setup\n")) == 1
+
+
+def test_the_readme_tells_nothing_twice() -> None:
+    report(told_twice((REPOSITORY / "README.md").read_text("utf-8")))
+
+
+def test_what_is_told_twice_is_found() -> None:
+    text = "## One\n| `parking users add` / `list` | a |\n| `parking users add` | b |\n| `parking lane list` | c |\n## One\n"
+    assert told_twice(text) == [
+        "## One: is told 2 times; tell it once.",
+        "`parking users add`: is told 2 times; tell it once.",
+    ]
