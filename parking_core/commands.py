@@ -37,6 +37,13 @@ class CommandKind(StrEnum):
     TARIFF = "tariff"  # what the lane computes by while it is offline
     EXPECT_VEHICLE = "expect_vehicle"  # a promised space: raise for this plate within these times
     FORGET_VEHICLE = "forget_vehicle"  # the promise is over
+    LOWER_GATE = "lower_gate"  # once, and only when nothing stands below
+    LOCK_GATE_OPEN = "lock_gate_open"  # up, until a time at the latest
+    UNLOCK_GATE = "unlock_gate"  # back to what it does by itself
+    RAISE_LOCK = "raise_lock"  # a parking lock: nobody drives onto the space
+    LOWER_LOCK = "lower_lock"
+    SHOW_SIGN = "show_sign"  # lines of text and free counts
+    CONFIGURE = "configure"  # a sensor's setting, by the name that its family has for it
 
 
 class CommandState(StrEnum):
@@ -75,6 +82,14 @@ class Policy:
     retry: timedelta  # without an answer it is sent again after this
     most_tries: int  # then only the deadline is waited for
     supersedes: bool  # a newer one says all that an unfinished older one of the same device says
+    position: str = ""  # kinds that move the same thing: a newer one ends unfinished older ones of any of them
+
+
+def _moving(deadline: timedelta, retry: timedelta, position: str) -> Policy:
+    """Of what moves something."""
+    return Policy(
+        deadline=deadline, retry=retry, most_tries=math.ceil(deadline / retry), supersedes=True, position=position
+    )
 
 
 POLICIES: Final[Mapping[CommandKind, Policy]] = {
@@ -101,7 +116,39 @@ POLICIES: Final[Mapping[CommandKind, Policy]] = {
     CommandKind.FORGET_VEHICLE: Policy(
         deadline=timedelta(days=40), retry=timedelta(seconds=60), most_tries=57_600, supersedes=False
     ),
+    # A barrier that moves a minute later moves for somebody else.
+    CommandKind.LOWER_GATE: _moving(timedelta(seconds=15), timedelta(seconds=2), "gate"),
+    # An evacuation is still one when the lane comes back; whoever locked it open has given it an end.
+    CommandKind.LOCK_GATE_OPEN: _moving(timedelta(hours=1), timedelta(seconds=10), "gate"),
+    CommandKind.UNLOCK_GATE: _moving(timedelta(hours=24), timedelta(minutes=1), "gate"),
+    # The driver stands before it.
+    CommandKind.LOWER_LOCK: _moving(timedelta(minutes=2), timedelta(seconds=2), "lock"),
+    CommandKind.RAISE_LOCK: _moving(timedelta(minutes=10), timedelta(seconds=5), "lock"),
+    # What a sign shows is old by then.
+    CommandKind.SHOW_SIGN: Policy(
+        deadline=timedelta(minutes=5), retry=timedelta(seconds=15), most_tries=20, supersedes=True, position="sign"
+    ),
+    # A battery device listens after it has spoken: once a day at worst.
+    CommandKind.CONFIGURE: Policy(
+        deadline=timedelta(days=3), retry=timedelta(hours=26), most_tries=3, supersedes=False
+    ),
 }
+
+# Where kinds that move the same thing arrive in another order than they were given (one was lost, and is repeated), the device keeps to
+# `at`: it refuses one that was given before the newest that it has executed, with this word.
+OUTDATED: Final = "outdated"
+
+
+def moving_the_same(kind: CommandKind) -> tuple[CommandKind, ...]:
+    """The kinds that a newer command of this kind makes needless."""
+    policy = POLICIES[kind]
+    if not policy.supersedes:
+        return ()
+    return tuple(
+        other
+        for other, its in POLICIES.items()
+        if other is kind or (policy.position and its.position == policy.position)
+    )
 
 
 class AckResult(StrEnum):
@@ -145,6 +192,11 @@ class DueCommand:
     deadline_at: datetime
     payload: Mapping[str, Any]
     tries: int  # this one included
+    network: str = ""  # whose server hands it on; "": the device is told itself
+    eui: str | None = None
+    application: str | None = None  # how the network's server calls the device's application, or the device
+    family: str = ""
+    model: str = ""
 
     def wire(self) -> bytes:
         """What the device reads."""
@@ -173,7 +225,7 @@ class CommandAck:
     """A device's answer, understood."""
 
     command_id: UUID
-    device_id: int
+    device_id: int  # 0: a network's server, which does not tell
     result: AckResult
     reason: str | None  # the device's word for why not
     acked_us: int  # device time, microseconds since the epoch

@@ -101,7 +101,11 @@ class SpaceRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class DeviceRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A sensor of one bay (`space`) or of several (`spaces`); intervals and clock bounds in seconds."""
+    """A sensor of one bay (`space`) or of several (`spaces`); intervals and clock bounds in seconds.
+
+    `eui` and `network` are of LoRaWAN devices, `serial` is how the device names itself in its payloads, `addresses` how it calls
+    the bays (space -> address).
+    """
 
     code: TopicCode
     space: str | None = None
@@ -109,6 +113,10 @@ class DeviceRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     family: ShortText = "native"
     model: ShortText = ""
     firmware: ShortText = ""
+    eui: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")] | None = None
+    network: Literal["", "chirpstack", "things_stack", "loriot"] = ""
+    serial: Name | None = None
+    addresses: dict[str, Name] = {}
     expected_interval_s: Annotated[int, Meta(ge=1, le=2_147_483_647)] = 3600
     clock_earliest_s: Annotated[int, Meta(ge=-(2**62), le=2**62)] | None = None
     clock_latest_s: Annotated[int, Meta(ge=-(2**62), le=2**62)] | None = None
@@ -318,6 +326,7 @@ def _lot_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
             yield RowProblem(where, "it needs either `space` or a list `spaces`")
         if device.family == LANE_FAMILY:
             yield RowProblem(where, "a device of the family `lane` stands in the list `lanes` of its lot")
+        yield from _identity_contradictions(where, device)
         yield from _repeated(f"{where} spaces", device.spaces)
         for code in device.watched():
             if code not in spaces:
@@ -330,6 +339,15 @@ def _lot_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:
         for needed, way in (("entry", "in"), ("exit", "out")):
             if not ways & {needed, "both"}:
                 yield RowProblem(row, f"none of its lanes leads {way}; a visit needs a way in and a way out")
+
+
+def _identity_contradictions(where: str, device: DeviceRecord) -> Iterator[RowProblem]:
+    if (device.eui is None) != (device.network == ""):
+        yield RowProblem(where, "a LoRaWAN device needs both `eui` and `network`")
+    yield from _repeated(f"{where} addresses", device.addresses.values())
+    for code in device.addresses:
+        if code not in device.spaces:
+            yield RowProblem(where, f"its address is of {code!r}, which is not in its list `spaces`")
 
 
 def _window_contradictions(row: str, lot: LotRecord) -> Iterator[RowProblem]:

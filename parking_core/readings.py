@@ -58,9 +58,13 @@ class Reason(StrEnum):
     UNKNOWN_SPACE = "unknown_space"  # also: a device of many spaces left the space out
     FOREIGN_SPACE = "foreign_space"  # the space exists, but is not this device's
     UNSUPPORTED_KIND = "unsupported_kind"
+    WRONG_NETWORK = "wrong_network"  # another network's server, or the device itself, speaks for a device
+    FOREIGN_IDENTITY = "foreign_identity"  # the payload names another device than the one that sends it
+    UNKNOWN_LAYOUT = "unknown_layout"  # nobody has said how this make, model and firmware writes its payloads
     NOT_A_LANE = "not_a_lane"  # a device that is registered as no lane sends lane messages
     DECODER_FAILED = "decoder_failed"  # a defect of ours: the message is kept until it is mended
     FOREIGN_COMMAND = "foreign_command"  # a device answers a command that was given to another one
+    FLOODING = "flooding"  # one letter a device and minute for all that was more than its measure
     REFUSED_BY_DATABASE = "refused_by_database"
 
 

@@ -148,6 +148,7 @@ class Settings:
     retention_days: int = 730  # chunks of occupancy_events older than this are dropped
     plate_retention_days: int = 180  # plates, cards and OBUs of what is older and settled are masked
     acquirer: AcquirerSettings = AcquirerSettings()
+    keeper_url: str = ""  # the broker's user that says who may connect; empty: credentials of devices cannot be changed
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **provided: str) -> Settings:
@@ -179,7 +180,14 @@ class Settings:
             retention_days=_whole_number(environ, "PARKING_RETENTION_DAYS", cls.retention_days),
             plate_retention_days=_whole_number(environ, "PARKING_PLATE_RETENTION_DAYS", cls.plate_retention_days),
             acquirer=AcquirerSettings.from_environ(environ),
+            keeper_url=_keeper_url(environ.get("PARKING_MQTT_KEEPER_URL") or ""),
         )
+
+
+def _keeper_url(url: str) -> str:
+    if url:
+        _check_url("PARKING_MQTT_KEEPER_URL", url, _SCHEMES["mqtt_url"])
+    return url
 
 
 def _check_url(variable: str, url: str, schemes: tuple[str, ...]) -> None:

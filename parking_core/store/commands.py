@@ -16,6 +16,7 @@ from parking_core.commands import (
     CommandKind,
     CommandState,
     DueCommand,
+    moving_the_same,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ON CONFLICT (cause, device_id, kind) DO NOTHING
 RETURNING id
 """
 
-# What a newer command of the same kind makes needless. Locked in the order of ids, as everywhere: no deadlocks.
+# What a newer command of the same kind, or one that moves the same thing, makes needless. Locked in the order of ids, as everywhere: no deadlocks.
 _SUPERSEDE = """
 WITH newest AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(devices)s::integer[], %(kinds)s::text[]) AS n (id, device_id, kind)
@@ -70,9 +71,10 @@ WITH due AS (
 UPDATE commands c SET
     tries = c.tries + 1,
     next_try_at = CASE WHEN c.tries + 1 < p.most_tries THEN least(%(now)s + p.retry, c.deadline_at) ELSE c.deadline_at END
-FROM due, policy p, devices d, lots l
+FROM due, policy p, lots l, devices d LEFT JOIN device_vitals v ON v.device_id = d.id
 WHERE c.id = due.id AND p.kind = c.kind AND d.id = c.device_id AND l.id = d.lot_id
-RETURNING c.id, c.kind, l.code, d.code, c.created_at, c.deadline_at, c.payload, c.tries
+RETURNING c.id, c.kind, l.code, d.code, c.created_at, c.deadline_at, c.payload, c.tries,
+          d.network, d.eui, v.application, d.family, d.model
 """
 
 # The device may have answered already: then its answer stands.
@@ -101,6 +103,14 @@ WITH waiting AS (
     ORDER BY id FOR UPDATE
 )
 UPDATE commands c SET next_try_at = %(now)s FROM waiting WHERE c.id = waiting.id
+"""
+
+# What cannot be put into the device's language ends here, with the reason as its answer.
+_REFUSE = """
+UPDATE commands c SET state = 'refused', ended_at = %(now)s,
+    answer = jsonb_build_object('result', 'refused', 'reason', r.reason, 'at', %(at)s::text)
+FROM unnest(%(ids)s::uuid[], %(reasons)s::text[]) AS r (id, reason)
+WHERE c.id = r.id AND c.state IN ('queued', 'sent')
 """
 
 _NEXT_DUE = "SELECT min(next_try_at) FROM commands WHERE state IN ('queued', 'sent')"
@@ -180,9 +190,10 @@ def queue(connection: Connection[Any], orders: Sequence[CommandOrder], now: date
     if not new:
         return []
     newest = {
-        (order.device_id, order.kind.value): command_id
+        (order.device_id, kind.value): command_id
         for order, command_id in zip(orders, ids, strict=True)
-        if command_id in new and POLICIES[order.kind].supersedes
+        if command_id in new
+        for kind in moving_the_same(order.kind)
     }
     if newest:
         connection.execute(
@@ -246,6 +257,13 @@ async def mark_sent(connection: AsyncConnection[Any], ids: Sequence[uuid.UUID], 
     return (await connection.execute(_MARK_SENT, parameters)).rowcount
 
 
+async def refuse(connection: AsyncConnection[Any], problems: Mapping[uuid.UUID, str], now: datetime) -> None:
+    """Ends commands that cannot be sent, each with the reason."""
+    if problems:
+        parameters = {"ids": list(problems), "reasons": list(problems.values()), "now": now, "at": now.isoformat()}
+        await connection.execute(_REFUSE, parameters)
+
+
 async def time_out(connection: AsyncConnection[Any], now: datetime, most: int) -> list[CommandKind]:
     """Ends commands whose deadline has passed; gives their kinds."""
     parameters = {"now": now, "most": most}
@@ -280,7 +298,7 @@ async def record_acks(connection: AsyncConnection[Any], acks: Sequence[CommandAc
             unknown.append(position)
             continue
         device_id, state = known[ack.command_id]
-        if device_id != ack.device_id:
+        if ack.device_id and device_id != ack.device_id:
             foreign.append(position)
             continue
         changes = STATE_AFTER[ack.result] in CHANGES[state] and ack.command_id not in first

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from psycopg import AsyncConnection
 
     from parking_core.readings import Readings
@@ -62,6 +64,25 @@ JOIN unnest(%s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bool[])
     AS r (device_id, space_id, raw_us, seq, occupied)
   ON l.device_id = r.device_id AND l.space_id = r.space_id AND l.raw_occurred_us = r.raw_us
  AND l.seq = r.seq AND l.occupied = r.occupied
+"""
+
+_KNOWN = """
+SELECT EXISTS (
+    SELECT FROM occupancy_events e
+    WHERE e.space_id = r.space_id AND e.device_id = r.device_id AND e.seq = r.seq AND e.occupied = r.occupied
+      AND e.occurred_at = timestamptz 'epoch' + r.occurred_us * interval '1 microsecond'
+)
+FROM unnest(%s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bool[])
+    WITH ORDINALITY AS r (device_id, space_id, occurred_us, seq, occupied, row)
+ORDER BY r.row
+"""
+
+_NEWEST_STATES = """
+SELECT space.id, newest.occupied
+FROM unnest(%s::int[]) AS space (id), LATERAL (
+    SELECT occupied FROM occupancy_events WHERE space_id = space.id
+    ORDER BY occurred_at DESC, seq DESC, occupied DESC LIMIT 1
+) AS newest
 """
 
 # One step in the primary key a device: DISTINCT would read the whole ledger every time.
@@ -143,6 +164,17 @@ async def mark_dirty(connection: AsyncConnection[Any], readings: Readings) -> No
     rows["n"], rows["l1"], rows["l2"] = 2, 4, 8
     rows["lot_id"], rows["start"] = touched["lot_id"], touched["start"]
     await _copy(connection, _COPY_DIRTY, rows.tobytes())
+
+
+async def are_known(connection: AsyncConnection[Any], readings: Readings) -> list[bool]:
+    """Whether history holds each of them, exactly so."""
+    rows = await (await connection.execute(_KNOWN, _ledger_columns(readings))).fetchall()
+    return [bool(row[0]) for row in rows]
+
+
+async def newest_states(connection: AsyncConnection[Any], space_ids: Iterable[int]) -> dict[int, bool]:
+    """Whether a vehicle stood in each space when it was last reported; a space without a report is left out."""
+    return dict(await (await connection.execute(_NEWEST_STATES, (list(space_ids),))).fetchall())
 
 
 def ledger_keys(readings: Readings) -> list[LedgerKey]:

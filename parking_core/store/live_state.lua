@@ -9,6 +9,8 @@ local ABSENT_US = 40000000  -- a gateway silent for 30 s is taken over, which ta
 local REMEMBERED = 64       -- missing numbers a device that a late message can still fill
 local RESTART_BELOW = 16    -- a number this small, far behind, is a device that counts from the start again
 local NEW_COUNT = 10000     -- a jump this large is a device that counts from elsewhere, not ten thousand lost messages
+local TURN = 65536           -- where a 16-bit number begins again
+local NEAR_TURN = 4096       -- numbers before and after it, so that losses do not hide a wrap
 local STREAM_LENGTH = '10000'  -- minutes of batches: longer absences load the whole state again
 local FIELDS_A_CALL = 4000     -- Lua's unpack() has a limit near 8,000
 
@@ -49,6 +51,17 @@ local function publish(changed_spaces, occupied_by, known_by)
     announce('s', table.concat(changed_spaces), 'l', table.concat(lots))
 end
 
+-- Whether the number was missing; it no longer is.
+local function fills(missing, seq)
+    for i = #missing, 1, -1 do
+        if missing[i] == seq then
+            table.remove(missing, i)
+            return true
+        end
+    end
+    return false
+end
+
 -- One device: record (highest u32, missing u32...) or false, and the numbers that came. Answers record, change.
 local function observe(record, numbers)
     local highest, missing, delta = nil, {}, 0
@@ -59,21 +72,29 @@ local function observe(record, numbers)
     for _, seq in ipairs(numbers) do
         local ahead = highest and (seq - highest) % 4294967296 or 1
         if not highest or (ahead >= NEW_COUNT and ahead < 2147483648) then
-            highest, missing = seq, {}
+            if fills(missing, seq) then  -- late, from before 16 bits began again
+                delta = delta - 1
+            else
+                highest, missing = seq, {}
+            end
         elseif ahead > 0 and ahead < NEW_COUNT then
             for lost = math.max(1, ahead - REMEMBERED), ahead - 1 do
                 missing[#missing + 1] = (highest + lost) % 4294967296
             end
             delta, highest = delta + ahead - 1, seq
         elseif ahead > 0 then
-            local found = false
-            for i = #missing, 1, -1 do
-                if missing[i] == seq then
-                    table.remove(missing, i)
-                    delta, found = delta - 1, true
+            local is_turn = seq < NEAR_TURN and highest >= TURN - NEAR_TURN and highest < TURN
+            if fills(missing, seq) then
+                delta = delta - 1
+            elseif is_turn then  -- 16 bits that begin again
+                ahead = seq + TURN - highest
+                for lost = math.max(1, ahead - REMEMBERED), ahead - 1 do
+                    missing[#missing + 1] = (highest + lost) % TURN
                 end
+                delta, highest = delta + ahead - 1, seq
+            elseif seq < RESTART_BELOW and highest >= RESTART_BELOW then
+                highest, missing = seq, {}
             end
-            if not found and seq < RESTART_BELOW and highest >= RESTART_BELOW then highest, missing = seq, {} end
         end
     end
     local packed = {struct.pack('>I4', highest)}

@@ -185,11 +185,17 @@ class LiveState:
 
     async def occupied_by_lot(self) -> dict[int, int]:
         """Occupied spaces of the lots of which any space is known."""
+        return {lot: occupied for lot, (_, occupied) in (await self.counts_by_lot()).items()}
+
+    async def counts_by_lot(self) -> dict[int, tuple[int, int]]:
+        """Known spaces, and occupied ones of them, of the lots of which any space is known."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall("parking:lots:occupied")
             pipe.hgetall("parking:lots:known")
             occupied, known = await pipe.execute()
-        return {int(lot): max(0, int(occupied.get(lot, 0))) for lot, count in known.items() if int(count) > 0}
+        return {
+            int(lot): (int(count), max(0, int(occupied.get(lot, 0)))) for lot, count in known.items() if int(count) > 0
+        }
 
     async def follow(self, image: LiveImage) -> AsyncIterator[LiveChange]:
         """Changes after `image`, for ever. After a change with `reset` the caller loads again and follows anew."""

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from parking_core.readings import Sign
 
 # Rows are sorted by device, so that two gateways take their locks in the same order.
-_HEAR = """
+HEAR = """
 INSERT INTO device_liveness AS known (device_id, last_heard_at, online)
 SELECT device_id, timestamptz 'epoch' + heard_us * interval '1 microsecond', online
 FROM unnest(%s::int[], %s::bigint[], %s::bool[]) AS sign (device_id, heard_us, online)
 WHERE EXISTS (SELECT FROM devices WHERE id = device_id)  -- it may have been removed a moment ago
 ON CONFLICT (device_id) DO UPDATE SET
     last_heard_at = greatest(known.last_heard_at, excluded.last_heard_at),
+    quiet_s = CASE WHEN known.last_heard_at > timestamptz 'epoch' THEN greatest(
+        known.quiet_s, least(2147483647, extract(epoch FROM excluded.last_heard_at - known.last_heard_at))::integer
+    ) ELSE known.quiet_s END,
     online = coalesce(excluded.online, known.online)
 """
 
@@ -39,7 +42,7 @@ async def hear(connection: AsyncConnection[Any], signs: Sequence[Sign]) -> None:
         [sign.heard_us for sign in ordered],
         [sign.online for sign in ordered],
     )
-    await connection.execute(_HEAR, columns)
+    await connection.execute(HEAR, columns)
 
 
 async def add_missing(connection: AsyncConnection[Any], missing: Mapping[int, int]) -> None:

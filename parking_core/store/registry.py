@@ -105,12 +105,12 @@ _SPACES = _Bulk(
 _DEVICES = _Bulk(
     "devices",
     "position int, lot text, code text, space text, family text, model text, firmware text,"
-    " expected_interval_s int, clock_earliest_s int8, clock_latest_s int8, enabled bool",
+    " expected_interval_s int, clock_earliest_s int8, clock_latest_s int8, enabled bool, eui text, network text, serial text",
     """
-    INSERT INTO devices AS known (lot_id, code, space_id, family, model, firmware,
-                                  expected_interval_s, clock_earliest_s, clock_latest_s, enabled)
-    SELECT lots.id, staged.code, spaces.id, family, model, firmware,
-           expected_interval_s, clock_earliest_s, clock_latest_s, enabled
+    INSERT INTO devices AS known (lot_id, code, space_id, family, model, firmware, expected_interval_s,
+                                  clock_earliest_s, clock_latest_s, enabled, eui, network, serial)
+    SELECT lots.id, staged.code, spaces.id, family, model, firmware, expected_interval_s,
+           clock_earliest_s, clock_latest_s, enabled, eui, network, serial
     FROM staged JOIN lots ON lots.code = staged.lot
     LEFT JOIN spaces ON spaces.lot_id = lots.id AND spaces.code = staged.space
     ORDER BY position
@@ -118,21 +118,22 @@ _DEVICES = _Bulk(
         lot_id = excluded.lot_id, space_id = excluded.space_id, family = excluded.family, model = excluded.model,
         firmware = excluded.firmware, expected_interval_s = excluded.expected_interval_s,
         clock_earliest_s = excluded.clock_earliest_s, clock_latest_s = excluded.clock_latest_s,
-        enabled = excluded.enabled
+        enabled = excluded.enabled, eui = excluded.eui, network = excluded.network, serial = excluded.serial
     WHERE (known.lot_id, known.space_id, known.family, known.model, known.firmware, known.expected_interval_s,
-           known.clock_earliest_s, known.clock_latest_s, known.enabled)
+           known.clock_earliest_s, known.clock_latest_s, known.enabled, known.eui, known.network, known.serial)
         IS DISTINCT FROM
           (excluded.lot_id, excluded.space_id, excluded.family, excluded.model, excluded.firmware,
-           excluded.expected_interval_s, excluded.clock_earliest_s, excluded.clock_latest_s, excluded.enabled)
+           excluded.expected_interval_s, excluded.clock_earliest_s, excluded.clock_latest_s, excluded.enabled,
+           excluded.eui, excluded.network, excluded.serial)
     """,
 )
 # Bindings of the named devices are replaced as a whole: a camera that was turned must not keep its old bays.
 _BINDINGS = _Bulk(
     "bays of devices",
-    "device text, lot text, space text",
+    "device text, lot text, space text, address text",
     """
     WITH named AS (
-        SELECT devices.id AS device_id, spaces.id AS space_id
+        SELECT devices.id AS device_id, spaces.id AS space_id, staged.address
         FROM staged JOIN devices ON devices.code = staged.device
         LEFT JOIN (lots JOIN spaces ON spaces.lot_id = lots.id)
             ON lots.code = staged.lot AND spaces.code = staged.space
@@ -142,9 +143,10 @@ _BINDINGS = _Bulk(
           AND (device_spaces.device_id, device_spaces.space_id) NOT IN (
               SELECT device_id, space_id FROM named WHERE space_id IS NOT NULL)
     )
-    INSERT INTO device_spaces (device_id, space_id)
-    SELECT device_id, space_id FROM named WHERE space_id IS NOT NULL
-    ON CONFLICT DO NOTHING
+    INSERT INTO device_spaces AS known (device_id, space_id, address)
+    SELECT device_id, space_id, address FROM named WHERE space_id IS NOT NULL
+    ON CONFLICT (device_id, space_id) DO UPDATE SET address = excluded.address
+    WHERE known.address IS DISTINCT FROM excluded.address
     """,
 )
 
@@ -290,10 +292,14 @@ def _space_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
 def _device_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
     for position, (lot, device) in enumerate(every_device(lots)):
         # A lane watches no bay.
-        space, family = (None, LANE_FAMILY) if isinstance(device, LaneRecord) else (device.space, device.family)
+        space, family = None, LANE_FAMILY
+        identity: tuple[str | None, str, str | None] = (None, "", None)
+        if not isinstance(device, LaneRecord):
+            space, family, identity = device.space, device.family, (device.eui, device.network, device.serial)
         yield (
             *(position, lot.code, device.code, space, family, device.model, device.firmware),
             *(device.expected_interval_s, device.clock_earliest_s, device.clock_latest_s, device.enabled),
+            *identity,
         )
 
 
@@ -308,6 +314,6 @@ def _binding_rows(lots: Iterable[LotRecord]) -> Iterator[Row]:
     for lot in lots:
         for device in lot.devices:
             if device.space is not None:
-                yield device.code, lot.code, None
+                yield device.code, lot.code, None, None
             for space in device.spaces:
-                yield device.code, lot.code, space
+                yield device.code, lot.code, space, device.addresses.get(space)

@@ -3,6 +3,7 @@
 from parking_core.store.tables import (
     clearing,
     commands,
+    devices,
     journal,
     lanes,
     payments,
@@ -18,6 +19,7 @@ from parking_core.store.tables.metadata import metadata
 __all__ = [
     "clearing",
     "commands",
+    "devices",
     "journal",
     "lanes",
     "metadata",

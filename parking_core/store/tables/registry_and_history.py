@@ -92,6 +92,9 @@ devices = Table(
     Column("clock_earliest_s", BigInteger),
     Column("clock_latest_s", BigInteger),
     Column("enabled", Boolean, nullable=False, server_default="true"),
+    Column("eui", Text, unique=True),
+    Column("serial", Text, unique=True),
+    Column("network", Text, nullable=False, server_default=""),
     Index("devices_space", "space_id"),
     Index("devices_lot", "lot_id"),
 )
@@ -101,8 +104,10 @@ device_spaces = Table(
     metadata,
     Column("device_id", Integer, ForeignKey("devices.id"), nullable=False),
     Column("space_id", Integer, ForeignKey("spaces.id"), nullable=False),
+    Column("address", Text),
     PrimaryKeyConstraint("device_id", "space_id"),
     Index("device_spaces_space", "space_id"),
+    Index("device_spaces_address", "device_id", "address", unique=True, postgresql_where=text("(address IS NOT NULL)")),
 )
 
 registry_version = Table(
@@ -149,6 +154,7 @@ device_liveness = Table(
     moment("last_heard_at"),
     Column("online", Boolean),
     Column("seq_missing", BigInteger, nullable=False, server_default="0"),
+    Column("quiet_s", Integer, nullable=False, server_default="0"),
 )
 
 gateways = Table(
