@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from parking_core.store import demand, retention, silences
+from parking_core.store import demand, frames, retention, silences
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FIVE_MINUTES_KEPT = timedelta(days=400)  # a year and a month: the same weeks of two years can be compared
 CLOSINGS_KEPT = timedelta(days=2)  # states between buckets, a cache for late events
 LEDGER_KEPT = timedelta(days=30)  # a device with a wrong clock that redelivers later than this counts twice
+FRAMES_KEPT = timedelta(days=30)  # listed one by one; older ones stay counted by their session's mark
 LEAST_KEPT = timedelta(days=7)  # late events and rollups need this much
 STAYS_KEPT = timedelta(days=30)  # in which space: for complaints
 LESSONS_KEPT = timedelta(days=200)  # buffers are learned from half a year
@@ -39,6 +40,7 @@ class Dropped:
     stays: int = 0  # of guests in spaces
     lessons: int = 0  # of promises
     demand_rows: int = 0  # of shared spaces, asked and refused
+    frames: int = 0  # of network servers
 
 
 def drop_old_history(connection: Connection, now: datetime, retention_days: int) -> Dropped:
@@ -59,6 +61,8 @@ def drop_old_history(connection: Connection, now: datetime, retention_days: int)
     with connection.transaction():
         demand_rows = demand.drop_before(connection, now - DEMAND_KEPT)
     with connection.transaction():
+        forgotten_frames = frames.forget(connection, now - FRAMES_KEPT)
+    with connection.transaction():
         compression = retention.compress(connection, COMPRESSED_AFTER)
     return Dropped(
         event_chunks,
@@ -70,4 +74,5 @@ def drop_old_history(connection: Connection, now: datetime, retention_days: int)
         stays,
         lessons,
         demand_rows,
+        forgotten_frames,
     )

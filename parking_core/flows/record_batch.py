@@ -1,8 +1,8 @@
-"""Records a batch: history, ledgers, liveness, dirty buckets, answers to commands and dead letters in one transaction."""
+"""Records a batch: history, ledgers, liveness, dirty buckets, vitals, answers to commands and dead letters in one transaction."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 
+from parking_core.discoveries import gathered
+from parking_core.flows.enter_frames import enter_frames
+from parking_core.frames import newest
 from parking_core.readings import Reason, Rejection
-from parking_core.store import commands, dead_letters, events, lane_events, liveness
+from parking_core.store import commands, dead_letters, discoveries, events, floods, lane_events, liveness
+from parking_core.store import vitals as vitals_store
 from parking_core.store.commands import AcksRecorded
 from parking_core.store.lane_events import Entered
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from parking_core.commands import CommandAck
+    from parking_core.discoveries import Sighting
+    from parking_core.floods import Flood
+    from parking_core.flows.enter_frames import EnteredFrames
+    from parking_core.frames import Frame, Joined, Vitals
     from parking_core.lanes import LaneReport
     from parking_core.readings import Readings, Sign, Source
 
@@ -48,6 +56,15 @@ class Batch:
     missing: Mapping[int, int] = field(default_factory=dict)  # device -> change of its missing messages
     acks: Sequence[CommandAck] = ()  # answers to commands
     lane_reports: Sequence[LaneReport] = ()
+    frames: Sequence[Frame] = ()
+    frame_rows: Mapping[int, int] = field(default_factory=dict)  # position of a reading -> of its frame
+    state_rows: frozenset[int] = frozenset()  # positions of readings that tell a state, and neither time nor number
+    outdated_rows: frozenset[int] = frozenset()  # of these, delivered again together with a later one of their space
+    vitals: Sequence[Vitals] = ()
+    frame_vitals: Mapping[int, Vitals] = field(default_factory=dict)  # position of a frame -> what it told
+    joins: Sequence[Joined] = ()
+    floods: Sequence[Flood] = ()  # what was left out of devices' messages
+    unknown: Sequence[Sighting] = ()  # messages of devices that nobody registered; their letters are rejections
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class Recorded:
     rejections: Sequence[Rejection]  # those of the batch among them
     acks: AcksRecorded = field(default_factory=AcksRecorded)
     lanes: Entered = field(default_factory=Entered)
+    repeated_frames: int = 0
 
 
 def is_row_at_fault(error: psycopg.Error) -> bool:
@@ -73,7 +91,9 @@ async def record_batch(connection: AsyncConnection[Any], batch: Batch, caution: 
         psycopg.Error: nothing was recorded; `is_row_at_fault` says whether POISONED helps.
     """
     async with connection.transaction():
-        readings = await _settle_clocks(connection, batch)
+        entered = await enter_frames(connection, batch.frames, batch.joins)
+        readings = batch.readings[await _counting(connection, batch, entered)]
+        readings = await _settle_clocks(connection, readings, batch.ledger_devices)
         readings, refused = await _insert(connection, batch, readings, caution)
         acks = await commands.record_acks(connection, batch.acks)
         lanes, refused_reports = await _enter_lanes(connection, batch.lane_reports, caution)
@@ -81,26 +101,74 @@ async def record_batch(connection: AsyncConnection[Any], batch: Batch, caution: 
         rejections = [*batch.rejections, *refused, *(_foreign(batch.acks[position]) for position in acks.foreign)]
         if len(readings):
             await events.mark_dirty(connection, readings)
-        if batch.signs:
-            await liveness.hear(connection, batch.signs)
+        if signs := _of_each(batch.signs, entered.signs):
+            await liveness.hear(connection, signs)
             if back := {sign.device_id: sign.heard_us for sign in batch.signs if sign.online}:
                 await commands.hasten(connection, list(back), _moment(max(back.values())))
-        if batch.missing:
-            await liveness.add_missing(connection, batch.missing)
+        for missing in (batch.missing, entered.missing):
+            if missing:
+                await liveness.add_missing(connection, missing)
+        await _keep_vitals(connection, batch, entered)
+        if batch.floods:
+            await floods.report(connection, batch.floods)
+        if batch.unknown:
+            await discoveries.see(connection, gathered(batch.unknown))
         if rejections:
             await dead_letters.insert(connection, rejections)
-    return Recorded(readings, rejections, acks, lanes)
+    return Recorded(readings, rejections, acks, lanes, len(entered.repeated))
 
 
-async def _settle_clocks(connection: AsyncConnection[Any], batch: Batch) -> Readings:
+async def _counting(connection: AsyncConnection[Any], batch: Batch, entered: EnteredFrames) -> np.ndarray[Any, Any]:
+    """Which readings count: not those of repeated frames, nor states that a space is in already.
+
+    What history holds exactly so stays, too: its batch may be here again because the answer to the commit was lost, and
+    then the live state needs it. Inserting it changes nothing.
+    """
+    keep = np.ones(len(batch.readings), bool)
+    rows = [row for row, frame in batch.frame_rows.items() if frame in entered.repeated]
+    if rows:
+        keep[rows] = await events.are_known(connection, batch.readings[rows])
+    if batch.state_rows:
+        rows = sorted(batch.state_rows)
+        state = await events.newest_states(connection, {int(space) for space in batch.readings["space_id"][rows]})
+        for row in rows:
+            space, occupied = int(batch.readings["space_id"][row]), bool(batch.readings["occupied"][row])
+            keep[row] = row not in batch.outdated_rows and state.get(space) is not occupied
+            if keep[row]:
+                state[space] = occupied
+    return keep
+
+
+def _of_each(signs: Sequence[Sign], others: Sequence[Sign]) -> Sequence[Sign]:
+    """Signs of both, one a device."""
+    if not others:
+        return signs
+    newest = {sign.device_id: sign for sign in others}
+    for sign in signs:
+        other = newest.get(sign.device_id)
+        heard_us = sign.heard_us if other is None else max(sign.heard_us, other.heard_us)
+        newest[sign.device_id] = replace(sign, heard_us=heard_us)
+    return list(newest.values())
+
+
+async def _keep_vitals(connection: AsyncConnection[Any], batch: Batch, entered: EnteredFrames) -> None:
+    counted = [vitals for frame, vitals in batch.frame_vitals.items() if frame not in entered.repeated]
+    if told := newest([*batch.vitals, *counted]):
+        await vitals_store.put(connection, told)
+    if batch.joins:
+        await vitals_store.join(connection, batch.joins)
+
+
+async def _settle_clocks(
+    connection: AsyncConnection[Any], readings: Readings, known_devices: frozenset[int]
+) -> Readings:
     """Puts readings with an unbelievable time at their first receipt, and drops what was settled so before.
 
     A device time can leave or enter the window between two receipts of the same message, so both sides look
     whether the other has it.
     """
-    readings = batch.readings
     suspect = readings["clock_suspect"]
-    ledger_devices = list(batch.ledger_devices.union(readings["device_id"][suspect].tolist()))
+    ledger_devices = list(known_devices.union(readings["device_id"][suspect].tolist()))
     if suspect.any():
         fresh = await events.enter_ledger(connection, readings[suspect])
         keep = ~suspect

@@ -24,7 +24,8 @@ async def settle_dead_letter(connection: AsyncConnection[Any], letter_id: int, b
     Of an array with good and bad elements the good ones are recorded and each bad one becomes a letter of its own.
     """
     async with connection.transaction():
-        if not (len(batch.readings) or batch.signs or batch.acks or batch.lane_reports):
+        told = (batch.signs, batch.acks, batch.lane_reports, batch.frames, batch.joins, batch.vitals)
+        if not len(batch.readings) and not any(told):
             if batch.rejections:
                 await dead_letters.refuse_again(connection, letter_id, batch.rejections[0])
             return None
