@@ -21,9 +21,9 @@ import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from gateway.downlinks import message_of
 from gateway.record import CONNECTION_OPTIONS
 from parking_core.store import commands
-from parking_core.topics import Kind, device_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,10 @@ class CommandSender:
         if client is not None:
             due = await commands.claim_due(connection, now, MOST)
             claimed = len(due)
-            sent = await self._publish(client, due, now)
+            messages = {command.id: message_of(command) for command in due}
+            problems = {id_: message for id_, message in messages.items() if isinstance(message, str)}
+            await commands.refuse(connection, problems, now)
+            sent = await self._publish(client, [command for command in due if command.id not in problems], now)
             await commands.mark_sent(connection, sent, datetime.now(UTC))
         if claimed < MOST:
             await self._wait(connection)
@@ -149,5 +152,7 @@ class CommandSender:
 async def _publish(client: aiomqtt.Client, command: DueCommand, now: datetime) -> None:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho types no constructor
     properties.MessageExpiryInterval = command.expires_in_s(now)
-    topic = device_topic(command.lot, command.device, Kind.COMMAND)
-    await client.publish(topic, command.wire(), qos=1, properties=properties)
+    message = message_of(command)
+    assert not isinstance(message, str)  # noqa: S101  # such ones were refused before
+    topic, payload = message
+    await client.publish(topic, payload, qos=1, properties=properties)

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.sorting import Sorted
+    from parking_core.flows.record_batch import Recorded
     from parking_core.lanes import LaneReport
     from parking_core.store.lane_events import Entered
 
@@ -40,6 +42,39 @@ class LaneMetrics:
                 self.flags.labels(flag).inc()
 
 
+class RefusalMetrics:
+    """Counters of what is not taken, beside the dead letters."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.repeated_frames = Counter(
+            "gateway_repeated_frames_total",
+            "Frames of networks that were counted before: re-sent, or replayed",
+            registry=registry,
+        )
+        self.broker_refusals = Counter(
+            "gateway_broker_refusals_total",
+            "Connections that the broker ended, as its log tells: login, denied, malformed",
+            ["kind"],
+            registry=registry,
+        )
+        self.limited = Counter(
+            "gateway_messages_limited_total",
+            "Messages that were more than their sender's measure",
+            registry=registry,
+        )
+        self.passed_over = Counter(
+            "gateway_passed_over_total", "Messages of unknown devices that somebody refused", registry=registry
+        )
+
+    def count(self, found: Sorted, recorded: Recorded, left_out: int) -> None:
+        """Counts what was refused in a batch, and by the broker meanwhile."""
+        self.repeated_frames.inc(recorded.repeated_frames)
+        self.limited.inc(left_out)
+        self.passed_over.inc(found.passed_over)
+        for refusal in found.refused_by_broker:
+            self.broker_refusals.labels(refusal.value).inc()
+
+
 class Metrics:
     """All counters of one gateway process."""
 
@@ -51,6 +86,7 @@ class Metrics:
             "gateway_dead_letters_total", "Messages kept as dead letters", ["reason"], registry=self.registry
         )
         self.lanes = LaneMetrics(self.registry)
+        self.refused = RefusalMetrics(self.registry)
         self.command_acks = Counter(
             "gateway_command_acks_total", "Devices' answers to commands", ["outcome"], registry=self.registry
         )

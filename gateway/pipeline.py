@@ -33,12 +33,14 @@ from redis.exceptions import RedisError
 
 from gateway.adopt import Adoption
 from gateway.commands import CommandSender
+from gateway.floods import FloodGate
 from gateway.inbox import Inbox
 from gateway.live_feed import LiveFeed
+from gateway.native_vitals import NativeVitals
 from gateway.record import Recorder
 from gateway.registry import RegistryView
 from gateway.subscribe import RECEIVE_MAX, Subscriber
-from gateway.validate import MAY_BE_NEW, Sorted
+from gateway.validate import MAY_BE_NEW
 from parking_core.broker_url import Broker
 from parking_core.cancelling import cancel_until_done
 from parking_core.flows.rebuild_live_state import merge_into_live_state
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
     from gateway.messages import RawMessage
     from gateway.metrics import Metrics
+    from gateway.sorting import Sorted
     from parking_core.flows.record_batch import Recorded
     from parking_core.settings import Settings
 
@@ -83,6 +86,8 @@ class Gateway:
         self._redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0)
         self._live = LiveState(self._redis)
         self._feed = LiveFeed(self._live, metrics)
+        self._floods = FloodGate()
+        self._native_vitals = NativeVitals()
         self._in_batch_since_us: int | None = None
         self._idle = asyncio.Event()
 
@@ -152,22 +157,23 @@ class Gateway:
 
     async def _process(self, messages: Sequence[RawMessage]) -> None:
         """The life of a batch."""
-        found = await self._sort(messages)
+        read = self._floods.sieve(messages, self._registry.validator.registry)
+        found = await self._sort(read)
         signs = self._registry.signs_to_record(found)
-        batch = Batch(
-            readings=found.readings,
-            sources=found.sources,
+        native = self._native_vitals.due(found)
+        batch = found.batch(
             signs=signs,
-            rejections=found.rejections,
             ledger_devices=self._registry.ledger_devices,
             missing=self._feed.take_missing(),
-            acks=found.acks,
-            lane_reports=found.lane_reports,
+            vitals=[*found.vitals, *native],
+            rejections=[*found.rejections, *self._floods.letters(messages[-1].received_us)],
+            floods=self._floods.reports(messages[-1].received_us),
         )
         recorded = await self._recorder.record(batch)
         self._subscriber.acknowledge(messages)
         self._adoption.acknowledge(messages)
         suspects = found.readings["device_id"][found.readings["clock_suspect"]]
+        self._native_vitals.noted(native)
         self._registry.recorded(signs, frozenset(suspects.tolist()))
         self._feed.put(recorded.readings, messages[0].received_us, found.observed_seqs)
         self._count(messages, found, recorded)
@@ -223,21 +229,24 @@ class Gateway:
         log.info("drained")
 
     async def _keep_missing(self) -> None:
-        """Gaps of the last batches become durable with the next one, which does not come."""
-        missing = self._feed.take_missing()
-        if not missing:
+        """Gaps and floods of the last batches become durable with the next one, which does not come."""
+        missing, letters = self._feed.take_missing(), self._floods.letters(time.time_ns() // 1000, is_last=True)
+        if not missing and not letters:
             return
         try:
             async with asyncio.timeout(DRAIN_S / 2):
-                await self._recorder.record(Batch(readings=np.zeros(0, READING), sources=(), missing=missing))
+                await self._recorder.record(
+                    Batch(readings=np.zeros(0, READING), sources=(), missing=missing, rejections=letters)
+                )
         except TimeoutError:
             log.warning("gaps are not recorded, the database is away", devices=len(missing))
 
     def _count(self, messages: Sequence[RawMessage], found: Sorted, recorded: Recorded) -> None:
         metrics, readings = self._metrics, found.readings
-        metrics.messages.inc(len(messages))
+        metrics.messages.inc(len(messages) - found.broker_lines)
         metrics.batch_size.observe(len(messages))
         metrics.readings.inc(len(readings))
+        metrics.refused.count(found, recorded, self._floods.left_out)
         for rejection in recorded.rejections:
             metrics.rejections.labels(rejection.reason.value).inc()
         for outcome in ("finished", "late", "unknown", "foreign"):

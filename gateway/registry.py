@@ -20,7 +20,7 @@ from parking_core.store import events, gateways, liveness
 from parking_core.store.devices import DeviceRegistry, load_devices, registry_version
 
 if TYPE_CHECKING:
-    from gateway.validate import Sorted
+    from gateway.sorting import Sorted
     from parking_core.settings import Settings
 
 log = structlog.get_logger()

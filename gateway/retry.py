@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 from gateway.messages import RawMessage
 from gateway.validate import Validator
 from parking_core.errors import NotFoundError
-from parking_core.flows.record_batch import Batch
 from parking_core.flows.settle_dead_letter import REFUSED_WHEN_RECORDED, settle_dead_letter
 from parking_core.readings import Sign
 from parking_core.store import dead_letters, events
@@ -23,7 +22,8 @@ from parking_core.store.live_state import UPDATE, LiveState, LiveStateMissingErr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.validate import Sorted
+    from gateway.sorting import Sorted
+    from parking_core.flows.record_batch import Batch
     from parking_core.readings import Readings
     from parking_core.settings import Settings
 
@@ -78,14 +78,11 @@ async def _retry(
 
 
 def _batch(found: Sorted, listed: frozenset[int]) -> Batch:
-    return Batch(
-        readings=found.readings,
-        sources=found.sources,
+    return found.batch(
         signs=[Sign(device, heard_us, found.online.get(device)) for device, heard_us in found.heard_us.items()],
-        rejections=found.rejections,
         ledger_devices=listed,
+        unknown=(),  # it was seen when it came
         acks=[replace(ack, redelivered=True) for ack in found.acks],  # a foreign one stays this letter
-        lane_reports=found.lane_reports,
     )
 
 

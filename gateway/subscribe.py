@@ -16,6 +16,7 @@ import mqtt5
 import numpy as np
 import structlog
 
+from gateway.broker_log import LOG_TOPIC
 from gateway.messages import RawMessage
 from parking_core.errors import ServiceUnavailableError
 
@@ -36,8 +37,22 @@ SHARED_FILTER = "$share/parking-gateway/parking/v1/+/+/+"  # several gateways di
 STATUS_FILTER = "parking/v1/+/+/status"  # retained messages are not sent to shared subscriptions
 ACK_FILTER = "parking/v1/+/+/command/ack"  # a level deeper than what devices say by themselves
 SHARED_ACK_FILTER = "$share/parking-gateway/parking/v1/+/+/command/ack"
-ALONE_FILTERS = (PLAIN_FILTER, ACK_FILTER)
-COMPANY_FILTERS = (SHARED_FILTER, SHARED_ACK_FILTER, STATUS_FILTER)
+# What network servers publish of LoRaWAN devices.
+NETWORK_FILTERS = (
+    "application/+/device/+/event/+",
+    "v3/+/devices/+/up",
+    "v3/+/devices/+/join",
+    "v3/+/devices/+/down/+",
+    "loriot/v1/+/+/up",
+)
+ALONE_FILTERS = (PLAIN_FILTER, ACK_FILTER, LOG_TOPIC, *NETWORK_FILTERS)
+COMPANY_FILTERS = (
+    SHARED_FILTER,
+    SHARED_ACK_FILTER,
+    STATUS_FILTER,
+    LOG_TOPIC,
+    *(f"$share/parking-gateway/{each}" for each in NETWORK_FILTERS),
+)
 ALL_FILTERS = (*ALONE_FILTERS, *COMPANY_FILTERS)
 SESSION_EXPIRY_S = 7 * 86_400  # a gateway may be away for a long weekend
 RECEIVE_MAX = 8192  # messages under way: a batch being committed, the next, and what the socket holds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,14 @@ import msgspec
 import numpy as np
 import structlog
 
+from gateway import sensors
+from gateway.broker_log import LOG_TOPIC, refusal_in
 from gateway.decoders.native import decoder as native
 from gateway.lanes import LaneReader
+from gateway.sorting import Sorting
 from parking_core.commands import CommandAck
-from parking_core.readings import READING, Readings, Reason, Rejection
+from parking_core.discoveries import Sighting
+from parking_core.readings import READING, Readings, Reason
 from parking_core.topics import Kind, parse_device_topic
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from gateway.messages import RawMessage
-    from parking_core.lanes import LaneReport
+    from gateway.sorting import Sorted
     from parking_core.settings import ClockWindow
     from parking_core.store.devices import Device, DeviceRegistry
 
@@ -31,57 +34,26 @@ _SECOND_US = 1_000_000
 _FAR_S = 10**12  # thirty thousand years: a clock window that is wider than all of time still fits 64 bits
 # The registry may be older than a device that was registered a moment ago: worth a second look.
 MAY_BE_NEW = frozenset(
-    {Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_SPACE, Reason.FOREIGN_SPACE, Reason.WRONG_LOT, Reason.NOT_A_LANE}
+    {
+        Reason.UNKNOWN_DEVICE,
+        Reason.UNKNOWN_SPACE,
+        Reason.FOREIGN_SPACE,
+        Reason.WRONG_LOT,
+        Reason.NOT_A_LANE,
+        Reason.WRONG_NETWORK,
+        Reason.UNKNOWN_LAYOUT,
+        Reason.FOREIGN_IDENTITY,
+    }
 )
 
 _KINDS_READ = frozenset({Kind.OCCUPANCY, Kind.LANE, Kind.HEARTBEAT, Kind.STATUS, Kind.COMMAND_ACK})
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """What a batch of messages says."""
-
-    readings: Readings  # READING, in order of arrival
-    sources: Sequence[RawMessage]  # of each reading
-    heard_us: dict[int, int]  # device id -> receipt of its newest sign of life
-    online: dict[int, bool]  # device id -> its newest status message
-    explicit: frozenset[int]  # devices whose sign must be durable now: heartbeats and status leave no event
-    observed_seqs: Sequence[tuple[int, int]]  # (device id, seq) of numbered messages
-    rejections: Sequence[Rejection]
-    acks: Sequence[CommandAck] = ()  # answers to commands
-    lane_reports: Sequence[LaneReport] = ()
-
-
-@dataclass(slots=True)
-class _Sorting:
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-    sources: list[RawMessage] = field(default_factory=list)
-    heard_us: dict[int, int] = field(default_factory=dict)
-    online: dict[int, bool] = field(default_factory=dict)
-    explicit: set[int] = field(default_factory=set)
-    observed_seqs: list[tuple[int, int]] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-    acks: list[CommandAck] = field(default_factory=list)
-    lane_reports: list[LaneReport] = field(default_factory=list)
-
-    def reject(self, message: RawMessage, reason: Reason, detail: str, payload: bytes | None = None) -> None:
-        self.rejections.append(
-            Rejection(
-                message.topic,
-                message.payload if payload is None else payload,
-                message.received_us,
-                message.redelivered or message.retained,  # every new subscription brings a retained one: one letter
-                reason,
-                detail,
-            )
-        )
 
 
 class Validator:
     """Knows one version of the registry."""
 
     def __init__(self, registry: DeviceRegistry, window: ClockWindow, zone: tzinfo = UTC) -> None:
-        self._registry = registry
+        self.registry = registry
         self._lanes = LaneReader(zone)  # local hours of what lanes count
         self._routes: dict[str, tuple[Device, Kind]] = {}
         size = max((device.id for device in registry.devices.values()), default=0) + 1
@@ -95,36 +67,26 @@ class Validator:
 
     def sort(self, messages: Sequence[RawMessage]) -> Sorted:
         """Sorts messages into readings, signs of life and rejections."""
-        into = _Sorting()
+        into = Sorting()
         try:
             self._sort(messages, into)
         except Exception as error:  # supervisor: one message that a decoder cannot stand must not stop all others
             log.exception("decoder failed", error=repr(error))
             into = self._sort_one_by_one(messages)
-        return Sorted(
-            readings=self._columns(into.rows),
-            sources=into.sources,
-            heard_us=into.heard_us,
-            online=into.online,
-            explicit=frozenset(into.explicit),
-            observed_seqs=into.observed_seqs,
-            rejections=into.rejections,
-            acks=into.acks,
-            lane_reports=into.lane_reports,
-        )
+        return into.finish(self._columns(into.rows))
 
-    def _sort_one_by_one(self, messages: Sequence[RawMessage]) -> _Sorting:
-        into = _Sorting()
+    def _sort_one_by_one(self, messages: Sequence[RawMessage]) -> Sorting:
+        into = Sorting()
         for message in messages:
             try:
-                self._sort([message], _Sorting())
+                self._sort([message], Sorting())
             except Exception as error:  # supervisor: names the message, keeps it, goes on
                 into.reject(message, Reason.DECODER_FAILED, repr(error))
             else:
                 self._sort([message], into)
         return into
 
-    def _sort(self, messages: Sequence[RawMessage], into: _Sorting) -> None:
+    def _sort(self, messages: Sequence[RawMessage], into: Sorting) -> None:
         routes = self._routes
         for message in messages:
             route = routes.get(message.topic) or self._route(message, into)
@@ -137,27 +99,42 @@ class Validator:
                 self._lane(message, device, into)
             elif kind is Kind.HEARTBEAT:
                 _heartbeat(message, device, into)
+            elif kind is Kind.RAW:
+                sensors.raw(message, device, into)
             elif kind is Kind.COMMAND_ACK:
                 _command_ack(message, device, into)
             else:
                 _status(message, device, into)
 
-    def _route(self, message: RawMessage, into: _Sorting) -> tuple[Device, Kind] | None:
+    def _route(self, message: RawMessage, into: Sorting) -> tuple[Device, Kind] | None:
         """Device and kind of a topic that was not seen before, or a rejection."""
         topic = parse_device_topic(message.topic)
+        if topic is None and message.topic.partition("/")[0] in sensors.NETWORKS:
+            sensors.envelope(message, self.registry, into)
+            return None
+        if topic is None and message.topic == LOG_TOPIC:
+            into.broker_lines += 1
+            if (refusal := refusal_in(message.payload)) is not None:
+                into.refused_by_broker.append(refusal)
+            return None
         if topic is None:
             into.reject(message, Reason.UNKNOWN_TOPIC, "A device publishes to parking/v1/{lot}/{device}/{kind}.")
             return None
         if topic.kind == Kind.COMMAND:  # ours, on its way to the device
             return None
-        device = self._registry.devices.get(topic.device)
+        device = self.registry.devices.get(topic.device)
         if device is None:
-            into.reject(message, Reason.UNKNOWN_DEVICE, f"No device {topic.device!r} is registered.")
+            into.discover(
+                message,
+                Sighting("", topic.device, topic.lot, message.received_us, message),
+                f"No device {topic.device!r} is registered.",
+                is_refused=("", topic.device) in self.registry.refused,
+            )
         elif device.lot_code != topic.lot:
             into.reject(message, Reason.WRONG_LOT, f"Device {topic.device!r} belongs to lot {device.lot_code!r}.")
         elif not device.enabled:
             into.reject(message, Reason.DISABLED_DEVICE, f"Device {topic.device!r} is disabled.")
-        elif topic.kind not in _KINDS_READ:
+        elif topic.kind not in _KINDS_READ and not (topic.kind == Kind.RAW and sensors.reads(device)):
             into.reject(
                 message,
                 Reason.UNSUPPORTED_KIND,
@@ -168,7 +145,7 @@ class Validator:
             return route
         return None
 
-    def _lane(self, message: RawMessage, device: Device, into: _Sorting) -> None:
+    def _lane(self, message: RawMessage, device: Device, into: Sorting) -> None:
         report = self._lanes.read(message, device)
         if isinstance(report, native.Refusal):
             into.reject(message, report.reason, report.detail)
@@ -177,7 +154,7 @@ class Validator:
         if not message.retained:
             into.heard_us[device.id] = message.received_us
 
-    def _occupancy(self, message: RawMessage, device: Device, into: _Sorting) -> None:
+    def _occupancy(self, message: RawMessage, device: Device, into: Sorting) -> None:
         decoded = native.decode_occupancy(message.payload)
         if type(decoded) is native.OccupancyRecord:
             self._accept(message, device, decoded, into)
@@ -192,7 +169,7 @@ class Validator:
                     self._accept(message, device, element, into, alone=False)
 
     def _accept(
-        self, message: RawMessage, device: Device, record: native.OccupancyRecord, into: _Sorting, *, alone: bool = True
+        self, message: RawMessage, device: Device, record: native.OccupancyRecord, into: Sorting, *, alone: bool = True
     ) -> None:
         space_id = device.space_id if record.space is None else device.spaces.get(record.space)
         occurred_us = native.microseconds(record.at)
@@ -229,7 +206,7 @@ class Validator:
             )
         if record.space is None:
             return Reason.UNKNOWN_SPACE, f"Device {device.code!r} watches {len(device.spaces)} spaces; name the space."
-        if record.space in self._registry.space_codes:
+        if record.space in self.registry.space_codes:
             return Reason.FOREIGN_SPACE, f"Space {record.space!r} is not watched by device {device.code!r}."
         return Reason.UNKNOWN_SPACE, f"No space {record.space!r} is registered."
 
@@ -258,7 +235,7 @@ def _bound_us(seconds: int) -> int:
     return min(max(seconds, -_FAR_S), _FAR_S) * _SECOND_US
 
 
-def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
+def _heartbeat(message: RawMessage, device: Device, into: Sorting) -> None:
     record = native.decode_heartbeat(message.payload)
     if type(record) is not native.HeartbeatRecord:
         assert isinstance(record, native.Refusal)  # noqa: S101  # the only other shape
@@ -268,11 +245,13 @@ def _heartbeat(message: RawMessage, device: Device, into: _Sorting) -> None:
         return
     into.heard_us[device.id] = message.received_us
     into.explicit.add(device.id)
+    if (at_us := native.microseconds(record.at)) is not None:
+        into.clocks.append((device.id, message.received_us, at_us - message.received_us))
     if record.seq:
         into.observed_seqs.append((device.id, record.seq))
 
 
-def _command_ack(message: RawMessage, device: Device, into: _Sorting) -> None:
+def _command_ack(message: RawMessage, device: Device, into: Sorting) -> None:
     record = native.decode_command_ack(message.payload)
     if isinstance(record, native.Refusal):
         into.reject(message, record.reason, record.detail)
@@ -295,7 +274,7 @@ def _command_ack(message: RawMessage, device: Device, into: _Sorting) -> None:
         into.heard_us[device.id] = message.received_us
 
 
-def _status(message: RawMessage, device: Device, into: _Sorting) -> None:
+def _status(message: RawMessage, device: Device, into: Sorting) -> None:
     online = native.decode_status(message.payload)
     if isinstance(online, native.Refusal):
         # Two subscriptions bring it: it is one letter.
