@@ -14,6 +14,9 @@
          │                          status lists ─► commands to lanes
          ├─ sharing   on notify     agreements, suspensions ─► capacity_days, promises moved or refunded
          ├─ prices    every 2 s     asked_demand of past days, capacity left ─► capacity_prices, demand_bonuses
+         ├─ admission every 2 s     floods ─► broker: suspended for a while, let in again; broker and registry in step
+         ├─ signs     every 15 s    live state, lane counts ─► free spaces that changed ─► commands to guidance signs
+         ├─ health    every 15 min  occupancy_events, liveness, vitals ─► bay_days ... ─► device_conditions, work_items
          └─ jobs      every minute  procrastinate: promises of shared spaces by the clock
                       every night   retention, compression, buffers learned (and once when a term begins)
 
@@ -40,14 +43,18 @@ from redis.backoff import NoBackoff
 
 from parking_core.store import silences
 from parking_core.store.acquirer import AcquirerClient
+from parking_core.store.keeper import Keeper
 from worker import jobs, metrics
+from worker.admission import Admission
 from worker.clearing import Clearing
+from worker.health import Health
 from worker.lanes import LaneDuties, Lanes
 from worker.pauses import Pauses, pause
 from worker.payments import Asking, Booking
 from worker.prices import Prices
 from worker.rollups import Rollups
 from worker.sharing import Sharing
+from worker.signs import Signs
 from worker.silence import Silence
 from worker.threads import in_thread
 
@@ -137,6 +144,10 @@ async def _lead(settings: Settings, redis: Redis, leader: psycopg.Connection, st
             steps["asking"] = Asking(await connection(), acquirer, settings.time_zone).step
         steps["sharing"] = Sharing(await connection(), ZoneInfo(settings.time_zone), channel).step
         steps["prices"] = Prices(await connection(), ZoneInfo(settings.time_zone), channel).step
+        steps["signs"] = Signs(await connection(), redis).step
+        steps["health"] = Health(await connection(), ZoneInfo(settings.time_zone)).step
+        if settings.keeper_url:
+            steps["admission"] = Admission(await connection(), Keeper(settings.keeper_url)).step
         steps["clearing"] = Clearing(settings, lambda: connect(settings), stop).step
         async with asyncio.TaskGroup() as loops:
             for name, step in steps.items():

@@ -59,3 +59,7 @@ CAPACITY_UNEQUAL = Gauge(
     "parking_worker_capacity_unequal_slots",
     "Slots whose capacity was not what promises leave of it at the last look, counted up to 100",
 )
+SUSPENDED = Counter("parking_worker_devices_suspended_total", "Devices that were shut out because they flooded")
+BROKER_LACKS = Gauge("parking_worker_broker_lacks_devices", "Devices with a credential that the broker does not know")
+SIGNS_TOLD = Counter("parking_worker_signs_told_total", "Times a guidance sign was told its free spaces")
+DEVICE_CONDITIONS = Gauge("parking_worker_device_conditions", "Devices that are in a condition now", ["condition"])
