@@ -10,7 +10,9 @@ from onebox.commands import (
     allocate,
     arrears,
     dead_letters,
+    decode,
     demo,
+    devices,
     doctor,
     instance,
     lane,
@@ -36,12 +38,14 @@ _MODULES = (
     permit,  # permit add, list, end; coupon add
     replay,
     dead_letters,  # dead-letters list, show, retry
+    decode,
     rebuild,
     lane,  # lane list, commands, gaps, open
     reconcile,
     money,  # money show, refund, write-off, release, reject, bad-debt, promise, give-back, trial-balance
     arrears,
     allocate,
+    devices,  # devices list, issue, revoke, rebuild, check, tell, told, unknown, bind, refuse
     users,  # users add, add-drivers, list, disable, token, plates
 )
 

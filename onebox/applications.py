@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from onebox import acquirer, ports
 from onebox.home import WORK_FOLDER, ServiceUser, user_name
 from onebox.processes import ProcessSpec
+from onebox.services import KEEPER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +96,7 @@ def specs(services: Services, plan: Plan, environ: Mapping[str, str]) -> list[Pr
         listens = partial(accepts, metrics[f"metrics-{name}"])
         found.append(replace(_spec(name, "gateway", {**base, **extra}, user, home), ready=listens))
     base |= acquirer.process_environment(home, environ, user)
+    base[KEEPER_VARIABLE] = services.urls()["mqtt_keeper_url"]  # not of gateways: what hears devices admits none
     worker = {
         **base,
         "PARKING_DATABASE_URL": services.database_urls()["worker"],
@@ -144,6 +146,7 @@ def base_environment(environ: Mapping[str, str], services: Services) -> dict[str
     passed = {
         name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith(("PARKING_", "LC_"))
     }
+    passed.pop(KEEPER_VARIABLE, None)
     urls = services.urls()
     return {
         **passed,

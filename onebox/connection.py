@@ -39,6 +39,7 @@ def process_environ(environ: Mapping[str, str], process: str = "owner") -> dict[
     missing = [name for name in _VARIABLES if not environ.get(name)]
     if not missing:
         return dict(environ)
+    keeper = "PARKING_MQTT_KEEPER_URL"
     home = Home.from_environ(environ)
     instance = Instance.load(home)
     if instance is None or not instance.supervisor.alive():
@@ -50,7 +51,10 @@ def process_environ(environ: Mapping[str, str], process: str = "owner") -> dict[
         "PARKING_REDIS_URL": instance.urls["redis_url"],
         "PARKING_MQTT_URL": instance.urls["mqtt_gateway_url" if process == "gateway" else "mqtt_url"],
     }
-    return {**environ, **{name: provided[name] for name in missing}}
+    found = {**environ, **{name: provided[name] for name in missing}}
+    if "PARKING_MQTT_URL" in missing and not environ.get(keeper):
+        found[keeper] = instance.urls.get("mqtt_keeper_url", "")
+    return found
 
 
 @contextmanager

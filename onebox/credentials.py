@@ -20,6 +20,10 @@ NAMES = (
     "redis",
     "mqtt_gateway",
     "mqtt_devices",
+    "mqtt_keeper",
+    "mqtt_chirpstack",
+    "mqtt_things_stack",
+    "mqtt_loriot",
 )
 _BYTES = 24  # 192 bits, 32 characters that need no quoting in a URL
 

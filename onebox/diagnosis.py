@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 import shutil
 import socket
 import stat
@@ -19,7 +20,7 @@ from onebox import applications, apt_sources, packages, ports, runtime
 from onebox.acquirer import AcquirerKeys
 from onebox.home import passable
 from onebox.instance import Instance, Phase, State
-from onebox.services import URL_VARIABLES
+from onebox.services import KEEPER_VARIABLE, URL_VARIABLES
 from parking_core.acquirers import load_signing_key, load_verifying_keys
 from parking_core.errors import InstallationError, SettingsError
 from parking_core.settings import AcquirerSettings, clearing_url
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 _NEEDED_BYTES = 2_000_000_000  # runtime 120 MB, WAL up to 4 GB under load, a year of a district about 10 GB
 _COMFORTABLE_BYTES = 15_000_000_000
-_PRIVATE_FILES = ("credentials.json", "ports.json", "run/instance.json", "mosquitto/passwords", "redis/redis.conf")
+_PRIVATE_FILES = (
+    *("credentials.json", "ports.json", "run/instance.json", "redis/redis.conf"),
+    *("mosquitto/dynamic-security.json", "mosquitto/broker.key", "tls/authority.key"),
+)
+_OPEN_FILES = 25_000  # a device is one at the broker; a district has 21,000
 _LARGEST_CLOCK_DIFFERENCE_S = 2.0
 _EARLIEST_SANE_EPOCH_S = 1_767_225_600  # 2026-01-01: no clock that runs this program may be earlier
 
@@ -61,12 +66,14 @@ def examine(home: Home, environ: Mapping[str, str]) -> list[Finding]:
     return [
         *_interpreter(),
         *_folder(home),
+        _open_files(),
         *_permissions(home),
         *_runtime(home, environ),
         *_clock(environ),
         *_ports(home, environ, running),
         *_processes(running),
         *_urls(environ, running),
+        *_keeper(environ),
         *_clearing(environ),
         *_payments(home, environ),
     ]
@@ -99,6 +106,27 @@ def _folder(home: Home) -> list[Finding]:
         else Finding("PARKING_HOME", Verdict.GOOD, f"{home.root}, services run as {home.user.name}")
     )
     return [disk, reach, _application_user(home)]
+
+
+def _open_files() -> Finding:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen = f"{most:,} allowed"
+    if most == resource.RLIM_INFINITY or most >= _OPEN_FILES:
+        return Finding("open files", Verdict.GOOD, seen)
+    return Finding(
+        "open files",
+        Verdict.NOTE,
+        f"{seen}: the broker holds nearly as many devices at once, and no more",
+        f"Raise the hard limit (ulimit -Hn) to {_OPEN_FILES} for a whole district on one broker.",
+    )
+
+
+def _keeper(environ: Mapping[str, str]) -> list[Finding]:
+    """A broker of one's own needs a user that says who may connect."""
+    if not environ.get(URL_VARIABLES["mosquitto"]) or environ.get(KEEPER_VARIABLE):
+        return []
+    mend = f"Set {KEEPER_VARIABLE} to a user that may publish to $CONTROL/dynamic-security/v1 (compose.yaml shows one)."
+    return [Finding("keeper", Verdict.NOTE, "nobody issues or revokes credentials of devices at your broker", mend)]
 
 
 def _application_user(home: Home) -> Finding:

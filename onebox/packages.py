@@ -34,7 +34,7 @@ _HOST_SETTINGS = re.compile(r"Acquire::(?:https?|Retries|Check-Valid-Until|Check
 _LEFT_OUT = re.compile(
     r"perl.*|lib.*-perl|libperl.*|libllvm.*|libz3-.*|libedit2|libffi8|libbsd0|libmd0|libbz2-1.0|libdebconfclient0"
     r"|libsemanage.*|libsepol2|libgdbm.*|libdb5.3.*|libpam-modules.*|libproc2-0|libncursesw6|libc-bin|libc-l10n"
-    r"|libacl1|libattr1|libaudit-common|libsasl2-modules-db|libmosquitto1|libcrypt1|libgcrypt20|libgpg-error0|libcjson1"
+    r"|libacl1|libattr1|libaudit-common|libsasl2-modules-db|libmosquitto1|libcrypt1|libgcrypt20|libgpg-error0"
 )
 _KEPT = re.compile(r"lib.*|mosquitto|postgresql-\d+|postgresql-\d+-timescaledb|postgresql-client-\d+|redis-.*|tzdata")
 

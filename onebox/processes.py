@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES = 8_192
 _POLL_S = 0.02
+
+
+def raise_file_limit() -> int:
+    """As many open files as the system allows, for this process and those that it starts: a device is one at the broker."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from parking_core.errors import InstallationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORMAT = 1  # raise it when an existing runtime must be made anew
+FORMAT = 2  # raise it when an existing runtime must be made anew
 _MARKER = "runtime.json"
 _LOCK_PATIENCE_S = 900.0
 _LOADERS = {
@@ -30,10 +30,10 @@ _LOADERS = {
 _PROGRAMS = (
     "usr/lib/postgresql/17/bin/*",
     "usr/sbin/mosquitto",
-    "usr/bin/mosquitto_passwd",
     "usr/bin/redis-check-rdb",  # redis-server is a link to it
     "usr/bin/redis-cli",
 )
+_PLUGINS = ("usr/lib/*/mosquitto_dynamic_security.so",)  # loaded by a program, but with libraries of their own
 _UNUSED = (
     "usr/share/doc",
     "usr/share/man",
@@ -62,9 +62,9 @@ class Runtime:
         return self.folder / "usr/sbin/mosquitto"
 
     @property
-    def mosquitto_passwd(self) -> Path:
-        """Hashes a password file in place."""
-        return self.folder / "usr/bin/mosquitto_passwd"
+    def dynamic_security(self) -> Path:
+        """The broker's plugin that decides who may connect."""
+        return next(self.folder.glob(_PLUGINS[0]))
 
     @property
     def redis_server(self) -> Path:
@@ -165,6 +165,9 @@ def _use_private_libraries(partial: Path, final: Path) -> None:
             _patchelf("--set-interpreter", f"{final}/usr/lib/{triplet}/{loader}", str(program))
             # An old-style rpath also serves the libraries of libraries, so those stay untouched.
             _patchelf("--force-rpath", "--set-rpath", libraries, str(program))
+    for pattern in _PLUGINS:
+        for plugin in sorted(partial.glob(pattern)):
+            _patchelf("--force-rpath", "--set-rpath", libraries, str(plugin))
 
 
 def _patchelf(*arguments: str) -> None:

@@ -22,7 +22,7 @@ from onebox import applications
 from onebox import services as private_services
 from onebox.home import Home, file_lock
 from onebox.instance import Instance, Phase, Plan, ProcessState, State
-from onebox.processes import Identity, ProcessSpec, last_lines
+from onebox.processes import Identity, ProcessSpec, last_lines, raise_file_limit
 from parking_core.errors import InstallationError, ParkingError
 
 if TYPE_CHECKING:
@@ -282,6 +282,7 @@ def spawn_detached(home: Home, plan: Plan, environ: Mapping[str, str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Supervise the plan given in the arguments, in the home of the environment."""
+    raise_file_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     services_only, gateways, http_port = (int(argument) for argument in arguments)
     settings = applications.settings_digest(os.environ)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from onebox import credentials, ports, runtime, strays
+from onebox.authority import NAMES_VARIABLE, TLS_VARIABLE, Door
 from onebox.home import Home, file_lock
-from onebox.processes import ProcessSpec, last_lines
+from onebox.processes import ProcessSpec, last_lines, raise_file_limit
 from onebox.services.broker import Broker
 from onebox.services.cache import Cache
 from onebox.services.postgres import Postgres
@@ -26,6 +27,7 @@ URL_VARIABLES = {
     "redis": "PARKING_REDIS_URL",
     "mosquitto": "PARKING_MQTT_URL",
 }
+KEEPER_VARIABLE = "PARKING_MQTT_KEEPER_URL"
 START_PATIENCE_S = 90.0  # crash recovery of a busy database on a slow disk
 STOP_PATIENCE_S = 30.0
 
@@ -45,13 +47,14 @@ class Services:
         return [service.process() for service in (self.postgres, self.broker, self.cache) if service is not None]
 
     def urls(self) -> dict[str, str]:
-        """`database_url` (owner), `redis_url`, `mqtt_url` (any device), `mqtt_gateway_url`."""
+        """`database_url` (owner), `redis_url`, `mqtt_url` (any device), `mqtt_gateway_url`, `mqtt_keeper_url` (may be empty)."""
         external = self.external
         return {
             "database_url": self.postgres.owner_url() if self.postgres else external["postgres"],
             "redis_url": self.cache.url() if self.cache else external["redis"],
             "mqtt_url": self.broker.url("devices") if self.broker else external["mosquitto"],
             "mqtt_gateway_url": self.broker.url("gateway") if self.broker else external["mosquitto"],
+            "mqtt_keeper_url": self.broker.url("keeper") if self.broker else external.get("keeper", ""),
         }
 
     def database_urls(self) -> dict[str, str]:
@@ -70,6 +73,7 @@ class RunningServices:
     redis_url: str
     mqtt_url: str  # may publish for any device
     mqtt_gateway_url: str
+    mqtt_keeper_url: str
     database_urls: Mapping[str, str]  # by process: gateway, api, worker
     admin_url: str | None  # superuser, for tests that create databases; None when the database is external
     specs: Mapping[str, ProcessSpec]
@@ -93,15 +97,18 @@ def prepare(
     """
     home.prepare()
     external = {name: environ[variable] for name, variable in URL_VARIABLES.items() if environ.get(variable)}
-    if len(external) == len(URL_VARIABLES):
+    if environ.get(KEEPER_VARIABLE):
+        external["keeper"] = environ[KEEPER_VARIABLE]
+    if external.keys() >= URL_VARIABLES.keys():
         return Services(home, None, None, None, external)
+    door = Door.of(environ.get(TLS_VARIABLE, ""), environ.get(NAMES_VARIABLE, ""))
     programs = runtime.ensure(home.runtime, home.root / "apt", progress=progress, say=say)
     passwords = credentials.load(home)
     chosen = ports.remembered(home, tuple(name for name in URL_VARIABLES if name not in external))
     services = Services(
         home=home,
         postgres=Postgres(home, programs, chosen["postgres"], passwords) if "postgres" not in external else None,
-        broker=Broker(home, programs, chosen["mosquitto"], passwords) if "mosquitto" not in external else None,
+        broker=Broker(home, programs, chosen["mosquitto"], passwords, door) if "mosquitto" not in external else None,
         cache=Cache(home, programs, chosen["redis"], passwords) if "redis" not in external else None,
         external=external,
     )
@@ -128,6 +135,7 @@ def start(
         InstallationError: the home is in use, the host cannot run them, or one did not come up (with its log).
     """
     environ = os.environ if environ is None else environ
+    raise_file_limit()
     place = Home.from_environ(environ, home)
     with place.locked(), ExitStack() as held:
         place.run.mkdir(mode=0o755, exist_ok=True)
@@ -153,6 +161,7 @@ def _as_running(services: Services, held: ExitStack) -> RunningServices:
         redis_url=urls["redis_url"],
         mqtt_url=urls["mqtt_url"],
         mqtt_gateway_url=urls["mqtt_gateway_url"],
+        mqtt_keeper_url=urls["mqtt_keeper_url"],
         database_urls=services.database_urls(),
         admin_url=services.postgres.url("postgres", "postgres_superuser") if services.postgres else None,
         specs={spec.name: spec for spec in services.processes()},
