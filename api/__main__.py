@@ -97,6 +97,7 @@ def build_server(settings: Settings, http: HttpSettings) -> ApiServer:
         database=database,
         payments=PaymentDesk(acquirer, settings.acquirer.missing()),
         sharing=sharing,
+        keeper_url=settings.keeper_url,
     )
 
     async def background(hub: LiveHub) -> None:

@@ -12,6 +12,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api.agreements import AGREEMENT_SCHEMAS, agreement_routes
 from api.availability import Availability, availability_routes
+from api.device_health import device_health_routes
+from api.device_views import DEVICE_SCHEMAS
+from api.devices import device_routes
 from api.edge import Edge
 from api.live import LiveHub, live_routes
 from api.lots import History, LotDetail, LotPage, SpacePage, lot_routes
@@ -58,6 +61,7 @@ _SCHEMAS = (
     NoticesSeen,
     SeenCount,
     *AGREEMENT_SCHEMAS,
+    *DEVICE_SCHEMAS,
     *PERMIT_SCHEMAS,
     *PLANNING_SCHEMAS,
 )
@@ -105,6 +109,8 @@ def _add_routes(router: APIRouter, api: ApiState, hub: LiveHub) -> None:
     permit_routes(router, api)
     me_routes(router, api)
     agreement_routes(router, api)
+    device_routes(router, api)
+    device_health_routes(router, api)
     planning_routes(router, api)
     live_routes(router, hub)
     operations_routes(router, api)

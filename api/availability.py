@@ -70,6 +70,9 @@ class LotAvailability(msgspec.Struct, frozen=True):
         FigureSource,
         Meta(description="Bay sensors; or, where a lot has none, who entered through its lanes and has not left."),
     ]
+    quality: (
+        Annotated[float, Meta(ge=0, le=1, description="Part of the watched bays whose sensors nobody doubts.")] | None
+    )
     changed_at: Annotated[str, Meta(description="When the figures moved last.")] | None
     as_of: Annotated[str, Meta(description="Everything received up to then is in the figures.")] | None
     age_s: Annotated[float, Meta(description="How long ago that was.")] | None

@@ -84,6 +84,7 @@ class Board:
         self.brief = {"wgs84": _beginnings(self.lots, lat, lon), "gcj02": _beginnings(self.lots, *to_gcj02(lat, lon))}
         self.codes = [lot.code for lot in self.lots]
         self._lanes: dict[int, LaneCount] = {}  # by row
+        self._quality: dict[int, float] = {}  # by row
 
     def _place_spaces(self, registry: Registry) -> None:
         lot_of_space = np.fromiter((space.lot_id for space in registry.spaces), np.int64, len(registry.spaces))
@@ -155,6 +156,14 @@ class Board:
         self._touch(np.array(moved, np.int64), version)
         return bool(moved)
 
+    def rate_quality(self, quality: Mapping[int, float], *, version: int) -> bool:
+        """Takes over which part of their watched bays is seen soundly, by lot id; whether any lot's moved."""
+        rated = {self.row_of_id[LotId(lot)]: part for lot, part in quality.items() if lot in self.row_of_id}
+        before, self._quality = self._quality, rated
+        moved = [row for row in before.keys() | rated.keys() if before.get(row) != rated.get(row)]
+        self._touch(np.array(moved, np.int64), version)
+        return bool(moved)
+
     def lane_count(self, row: int) -> LaneCount | None:
         """What lanes count; None: the lot has none, or nobody counts at the moment."""
         return self._lanes.get(row)
@@ -189,7 +198,7 @@ class Board:
         if known is None:
             capacity, free, occupied, unknown = self.counts(row)
             known = (
-                b',"capacity":%d,"free":%d,"occupied":%d,"unknown":%d,"status":"%b","source":"%b","changed_at":%b'
+                b',"capacity":%d,"free":%d,"occupied":%d,"unknown":%d,"status":"%b","source":"%b","quality":%b,"changed_at":%b'
                 % (
                     capacity,
                     free,
@@ -197,6 +206,7 @@ class Board:
                     unknown,
                     self.status(row).encode(),
                     self.source(row).encode(),
+                    encode(self._quality.get(row)),
                     encode(moment(int(self.changed_us[row]), self._zone)),
                 )
             )

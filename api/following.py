@@ -22,6 +22,7 @@ import structlog
 
 from api.snapshot import set_aside_from_collection
 from parking_core.store import tariffs
+from parking_core.store.conditions import load_quality
 from parking_core.store.lane_counts import load_lane_counts
 from parking_core.store.lots import load_registry, registry_version
 
@@ -43,6 +44,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _HOURS_EVERY_S = 1.0
 _LANES_EVERY_S = 1.0
+_QUALITY_EVERY_S = 60.0  # the worker judges devices every quarter of an hour
 
 
 def _is_cancelled() -> bool:
@@ -70,6 +72,7 @@ class Follower:
                 ("prices", self._watch_prices),
                 ("probe", self._probe),
                 ("lanes", self._follow_lanes),
+                ("quality", self._follow_quality),
                 ("hours", self._follow_hours),
                 ("hub", hub.run),
             ):
@@ -130,6 +133,13 @@ class Follower:
                 self._api.snapshot.count_lanes(now)
                 counts = now
             await asyncio.sleep(_LANES_EVERY_S)
+
+    async def _follow_quality(self) -> None:
+        while True:
+            async with self._database.connection() as connection:
+                seen = await load_quality(connection)
+            self._api.snapshot.rate_quality({lot: round(sound / bays, 4) for lot, (bays, sound) in seen.items()})
+            await asyncio.sleep(_QUALITY_EVERY_S)
 
     async def _follow_live(self) -> None:
         """Loads and follows; every round is one whole state, ended by a rebuild, a gap or a new registry."""

@@ -55,6 +55,7 @@ class Snapshot:
         self._versions: list[int] = []
         self._as_of: tuple[int, str | None] = (0, None)
         self._lane_counts: Mapping[int, LaneCount] = {}
+        self._quality: Mapping[int, float] = {}
 
     def install(self, registry: Registry, image: LiveImage) -> None:
         """A fresh board; every lot counts as changed."""
@@ -62,6 +63,7 @@ class Snapshot:
         board = Board(registry, image, zone=self.zone, version=self.version)
         board.open_and_close(self._clock(), self.version)
         board.count_lanes(self._fresh_lane_counts(), at_us=self._clock(), version=self.version)
+        board.rate_quality(self._quality, version=self.version)
         self.board, self.complete, self.last_id = board, image.epoch is not None, image.last_id
         self.pulse_us = max(self.pulse_us, image.pulse_us)
         self._ids.clear()
@@ -91,6 +93,13 @@ class Snapshot:
         self._lane_counts = self._lane_counts if counts is None else counts
         fresh = self._fresh_lane_counts()
         if self.board is not None and self.board.count_lanes(fresh, at_us=self._clock(), version=self.version + 1):
+            self.version += 1
+            self._remember()
+
+    def rate_quality(self, quality: Mapping[int, float]) -> None:
+        """Takes over which part of their watched bays is seen soundly, by lot id."""
+        self._quality = quality
+        if self.board is not None and self.board.rate_quality(quality, version=self.version + 1):
             self.version += 1
             self._remember()
 

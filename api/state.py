@@ -86,6 +86,7 @@ class ApiState:
     payments: PaymentDesk = field(default_factory=PaymentDesk)
     sharing: SharingDesk
     identity: IdentityDesk = field(default_factory=IdentityDesk)
+    keeper_url: str = ""  # the broker's user that says who may connect; empty: credentials cannot be changed here
 
     @classmethod
     def build(
@@ -95,6 +96,8 @@ class ApiState:
         database: AsyncConnectionPool | None = None,
         payments: PaymentDesk | None = None,
         sharing: SharingDesk | None = None,
+        *,
+        keeper_url: str = "",
     ) -> ApiState:
         """A process that has loaded nothing yet.
 
@@ -109,6 +112,7 @@ class ApiState:
             database=database,
             payments=payments or PaymentDesk(),
             sharing=sharing or SharingDesk(OffersInForce(snapshot.zone, "hold:none")),
+            keeper_url=keeper_url,
         )
 
     def board(self) -> Board:
