@@ -1,7 +1,7 @@
 """`make bench`: every benchmark with its peers, and one table.
 
     python -m benchmarks [ingest] [lanes] [clearing] [quotes] [closing] [latency] [http] [rebuild] [allocation] [online] [hospital]
-                         [reservations]
+                         [reservations] [storm] [week]
                          [--messages N] [--rounds N] [--quick] [--json FILE]
 
 Private services run in a folder of their own (--home) and are stopped at the end. PARKING_RUNTIME, where it is set,
@@ -26,6 +26,7 @@ from benchmarks import (
     allocation_online,
     clearing,
     closing,
+    device_week,
     hospital_month,
     http,
     ingest_table,
@@ -33,6 +34,7 @@ from benchmarks import (
     latency,
     quotes,
     rebuild,
+    reconnect_storm,
     reservations,
 )
 from benchmarks.stage import Stage, default_home, stage
@@ -58,6 +60,8 @@ NAMES = (
     "online",
     "hospital",
     "reservations",
+    "storm",
+    "week",
 )
 _WITHOUT_SERVICES = frozenset({"http", "quotes", "allocation", "online", "hospital"})
 _PACKAGES = (
@@ -110,6 +114,8 @@ def _measure(names: list[str], running: Stage | None, asked: argparse.Namespace)
             "closing": lambda: closing.run(running, closing.VISITS // (8 if asked.quick else 1)),
             "latency": lambda: latency.run(running, probes),
             "rebuild": lambda: rebuild.run(running, events),
+            "storm": lambda: reconnect_storm.run(running, reconnect_storm.DEVICES // (10 if asked.quick else 1)),
+            "week": lambda: device_week.run(running, asked.home, quick=asked.quick),
             "reservations": lambda: reservations.run(running, reservations.REQUESTS // (5 if asked.quick else 1)),
         }
     rows: list[Row] = []

@@ -47,6 +47,24 @@ class LaneName:
     code: str
 
 
+@dataclass(slots=True)
+class AckFaults:
+    """What happens to answers on their way: some are lost, some come twice."""
+
+    lost: float = 0.0  # part of them
+    twice: float = 0.0
+    seed: int = 1
+    _chance: random.Random | None = None
+
+    def copies(self) -> int:
+        """How often the next answer is sent."""
+        if not self.lost and not self.twice:
+            return 1
+        self._chance = self._chance or random.Random(self.seed)
+        drawn = self._chance.random()
+        return 0 if drawn < self.lost else 2 if drawn < self.lost + self.twice else 1
+
+
 class LaneController:
     """One lane, with one broker connection.
 
@@ -62,6 +80,8 @@ class LaneController:
         self.gate_openings = 0
         self.executed: list[str] = []  # ids of commands in the order of execution, this start only
         self.answered_again = 0
+        self.vehicle_below = False  # its loop says so
+        self.faults = AckFaults()
         self.connected = asyncio.Event()
         self.gate_opened = asyncio.Condition()
         self._broker = Broker.from_url(url)
@@ -186,13 +206,15 @@ class LaneController:
             self.memory.begin(command_id)
             answer = self._execute(command)
             self.memory.end(command_id, answer)
-            self.executed.append(command_id)
+            if answer["result"] == "done":
+                self.executed.append(command_id)
             async with self.gate_opened:
                 self.gate_opened.notify_all()
         else:
             self.answered_again += 1
         ack = {"id": command_id, "at": datetime.now(UTC).isoformat(), **answer}
-        await client.publish(self._topic(Kind.COMMAND_ACK), _json(ack), qos=1)
+        for _ in range(self.faults.copies()):
+            await client.publish(self._topic(Kind.COMMAND_ACK), _json(ack), qos=1)
 
     def _execute(self, command: dict[str, Any]) -> dict[str, Any]:
         if datetime.fromisoformat(command["deadline"]) <= datetime.now(UTC):
@@ -211,8 +233,21 @@ class LaneController:
             case "status_list":
                 if not self.memory.keep_status_list(body):
                     return {"result": "refused", "reason": "gap"}
+            case "lower_gate" | "lock_gate_open" | "unlock_gate":
+                return self._move(command)
             case _:
                 return {"result": "done" if self._keep(command) else "unknown"}
+        return {"result": "done"}
+
+    def _move(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The gate, where nothing stands below it."""
+        if command["kind"] == "lower_gate" and self.vehicle_below:
+            return {"result": "refused", "reason": "vehicle_below"}
+        until = command["body"]["until"] if command["kind"] == "lock_gate_open" else None
+        if not self.memory.moved(command["at"], until):
+            return {"result": "refused", "reason": "outdated"}
+        if until is not None:
+            self.report("manual_open", datetime.now(UTC), source="manual")
         return {"result": "done"}
 
     def _keep(self, command: dict[str, Any]) -> bool:

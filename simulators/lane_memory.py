@@ -52,6 +52,8 @@ class LaneMemory:
         self._hours: dict[datetime, list[int]] = {}  # not told yet: records, fen that exits charged
         self._told_until: datetime | None = None  # end of the newest hour that was told
         self._expected: dict[str, tuple[datetime, Expected | None]] = {}  # by reservation: said when; None: forget it
+        self.open_until: datetime | None = None  # locked open; None: it does what it does by itself
+        self.moved_at: datetime | None = None  # when the newest command that moved the gate was given
         self._answers: dict[str, dict[str, Any] | None] = {}  # command id -> its answer; None: begun, not ended
         self._file: TextIO | None = None
         if path is not None:
@@ -143,6 +145,13 @@ class LaneMemory:
         hours |= {hour for hour in self._hours if hour < last}
         return [(hour, *self._hours.get(hour, (0, 0))) for hour in sorted(hours)]
 
+    def moved(self, said_at: str, until: str | None) -> bool:
+        """A command moves the gate; False: it was given before one that has been executed, and comes too late."""
+        if self.moved_at is not None and datetime.fromisoformat(said_at) < self.moved_at:
+            return False
+        self._note({"moved": said_at, "open_until": until})
+        return True
+
     def close(self) -> None:
         """Closes the journal."""
         if self._file is not None:
@@ -185,6 +194,9 @@ class LaneMemory:
                     del self._answers[next(iter(self._answers))]
             case {"tariffs": body}:
                 self.tariffs = body
+            case {"moved": said_at, "open_until": until}:
+                self.moved_at = datetime.fromisoformat(said_at)
+                self.open_until = None if until is None else datetime.fromisoformat(until)
             case {"status_list": body}:
                 self._take_list(body)
             case {"came": reservation}:
@@ -245,6 +257,9 @@ class LaneMemory:
             entries.append({"begin": command_id} if answer is None else {"end": command_id, "answer": answer})
         if self.tariffs is not None:
             entries.append({"tariffs": self.tariffs})
+        if self.moved_at is not None:
+            until = None if self.open_until is None else self.open_until.isoformat()
+            entries.append({"moved": self.moved_at.isoformat(), "open_until": until})
         if self.list_version is not None:
             listed = [[*name.split(":", 1), reason] for name, reason in self._listed.items()]
             entries.append({"status_list": {"version": self.list_version, "base": None, "entries": listed}})
