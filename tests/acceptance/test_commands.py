@@ -100,14 +100,17 @@ class Desk:
 
         return asyncio.run(run())
 
-    def publish(self, topic: str, payload: bytes, url: str = "", *, retain: bool = False) -> None:
-        """One message, QoS 1."""
+    def publish(
+        self, topic: str, payload: bytes, url: str = "", *, retain: bool = False, identifier: str | None = None
+    ) -> None:
+        """One message, QoS 1, in a session that begins and ends with it."""
         broker = Broker.from_url(url or self.stage.services.mqtt_url)
 
         async def run() -> None:
             async with aiomqtt.Client(
                 broker.host,
                 broker.port,
+                identifier=identifier,
                 username=broker.username,
                 password=(broker.password or b"").decode(),
                 protocol=aiomqtt.ProtocolVersion.V5,
@@ -121,8 +124,11 @@ class Desk:
             self.stop_lane(code)
         for process in self.stage.processes.values():
             process.end()
-        for code in self.lanes:  # the broker keeps each lane's last word, and the next test has other lanes
-            self.publish(device_topic(code.partition("-")[0], code, Kind.STATUS), b"", retain=True)
+        for (
+            code
+        ) in self.lanes:  # the broker keeps each lane's last word and its session, and the next test has other lanes
+            topic = device_topic(code.partition("-")[0], code, Kind.STATUS)
+            self.publish(topic, b"", retain=True, identifier=f"lane-{code}")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()

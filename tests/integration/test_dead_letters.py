@@ -20,6 +20,7 @@ from parking_core.store import dead_letters
 from parking_core.store.live_state import LiveState
 from tests.builders import a_district, a_payload, now_us
 from tests.lane_builders import lane_district, lane_payload
+from tests.network_builders import EUI, chirpstack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -230,3 +231,19 @@ def test_a_letter_of_a_lane_that_was_none_enters_the_ledger_when_it_is_registere
     desk.run("dead-letters", "retry", "1")
     assert desk.rows("SELECT record_no, flags FROM lane_events") == [(1, [])]
     assert desk.rows("SELECT resolved_at IS NOT NULL FROM dead_letters") == [(True,)]
+
+
+def test_an_uplink_of_a_device_that_was_registered_since_is_counted_once(desk: Desk) -> None:
+    message = chirpstack(at_us=now_us())
+    desk.keep(*(a_letter(message.topic, message.payload) for _ in range(2)))
+    with psycopg.connect(desk.database_url) as connection:
+        connection.execute(
+            "UPDATE devices SET family = 'bosch', model = 'tps110', network = 'chirpstack', eui = %s"
+            " WHERE code = 'L1-001'",
+            (EUI,),
+        )
+    result = desk.run("dead-letters", "retry", "1", "2")
+    assert result.exit_code == 0, result.output
+    assert desk.rows("SELECT count(*) FROM occupancy_events") == [(1,)]
+    assert desk.rows("SELECT count(*) FROM device_frames") == [(1,)]
+    assert desk.rows("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL") == [(0,)]

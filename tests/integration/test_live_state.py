@@ -148,14 +148,19 @@ def test_missing_numbers_are_counted_and_filled_by_late_messages(
 
 def test_numbers_wrap_and_devices_restart_without_false_gaps(redis_url: str) -> None:
     async def scene(live: LiveState) -> list[dict[int, int]]:
-        runs = ([2**32 - 2, 2**32 - 1, 1, 2], [500, 501, 1, 2, 3], [5, 1_000_000, 1_000_001])
+        runs = (
+            [2**32 - 2, 2**32 - 1, 1, 2],
+            [500, 501, 1, 2, 3],
+            [5, 1_000_000, 1_000_001],
+            [65_530, 65_535, 20, 21, 2, 65_533],  # 16 bits: 4 and 20 are passed over, 2 of them come late
+        )
         return [
             await live.observe_sequences(np.array([(device, number) for number in run], OBSERVED_SEQ))
             for device, run in enumerate(runs, 1)
         ]
 
     # 0 is not a number but its absence: after a wrap it is passed over, which counts as one message missing.
-    assert with_live(redis_url, scene) == [{1: 1}, {}, {}]
+    assert with_live(redis_url, scene) == [{1: 1}, {}, {}, {4: 22}]
 
 
 def test_nothing_is_applied_while_the_state_is_not_complete(redis_url: str) -> None:

@@ -20,6 +20,8 @@ import pytest
 
 from onebox import runtime, strays
 from onebox.home import Home
+from parking_core.districts import encode_district
+from tests.builders import a_district
 from tests.conftest import private_folder, shared_runtime
 
 if TYPE_CHECKING:
@@ -245,3 +247,24 @@ runtime.ensure(Path({str(folder)!r}), Path({str(work)!r}), say=lambda line: prin
     assert left == ["runtime", "runtime.lock"], "downloads or a partial folder stayed behind"
     assert runtime.ensure(folder, Path("/nonexistent")) == whole, "a second start must need nothing"
     shutil.rmtree(folder.parent)
+
+
+def test_credentials_of_all_devices_reach_the_running_broker(make_instance: Callable[[], _Instance]) -> None:
+    instance = make_instance()
+    instance.up()
+    assert instance.run("migrate").returncode == 0
+    district = instance.root / "district.json"
+    district.write_bytes(encode_district(a_district(lots=1, spaces=3)))
+    assert instance.run("seed", str(district)).returncode == 0
+    before = instance.pids()
+    secrets = instance.root / "secrets.json"
+    answer = instance.run("devices", "issue", "--all", "--to", str(secrets))
+    assert answer.returncode == 0, answer.stderr
+    assert "knows 3 devices" in answer.stdout
+    after = instance.pids()
+    assert {name for name in before if before[name] != after[name]} == {"mosquitto"}
+    assert len(json.loads(secrets.read_text("utf-8"))) == 3
+    assert instance.run("devices", "check").returncode == 0
+    assert instance.run("devices", "issue", "L1-002").returncode == 0, "one more, without a restart"
+    assert instance.run("devices", "check").returncode == 0
+    assert instance.pids() == after

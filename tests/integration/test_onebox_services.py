@@ -12,11 +12,13 @@ import psycopg
 import pytest
 from redis import AuthenticationError, Redis
 
+from onebox import credentials
 from onebox import services as onebox_services
 from onebox.home import Home
 from onebox.runtime import Runtime
 from onebox.services.broker import Broker
 from parking_core.errors import InstallationError
+from parking_core.store.keeper import Keeper
 from parking_core.topics import Kind
 from tests.conftest import shared_runtime
 
@@ -103,9 +105,9 @@ def test_a_device_with_its_own_credential_publishes_under_its_own_name_only(serv
     home = Home.from_environ({"PARKING_RUNTIME": str(shared_runtime())}, services.home)
     parts = urlsplit(services.mqtt_url)
     assert parts.port
-    broker = Broker(home, Runtime(home.runtime), parts.port, {})
-    broker.set_password("D7", "a-word-of-its-own")
-    onebox_services.restart(services, "mosquitto")
+    broker = Broker(home, Runtime(home.runtime), parts.port, credentials.load(home))
+    keeper = Keeper(broker.url("keeper"))
+    keeper.admit("D7", "a-word-of-its-own")
     url = f"mqtt://D7:a-word-of-its-own@127.0.0.1:{parts.port}"
     assert _accepted(url, "parking/v1/L1/D7/occupancy")
     assert not _accepted(url, "parking/v1/L1/D8/occupancy")

@@ -99,6 +99,13 @@ def test_ledger_and_ended_silences_go_by_age(store: Connection) -> None:
     assert store.execute("SELECT space_id FROM space_silences").fetchall() == [(spaces[1],)]
 
 
+def test_frames_are_listed_for_a_month(store: Connection) -> None:
+    for age in (29, 31):
+        store.execute("INSERT INTO device_frames VALUES (1, 's', %s, %s)", (age, NOW - timedelta(days=age)))
+    assert drop_old_history(store, NOW, retention_days=730).frames == 1
+    assert store.execute("SELECT counter FROM device_frames").fetchall() == [(29,)]
+
+
 def test_compression_says_what_the_edition_can(store: Connection) -> None:
     edition = store.execute("SHOW timescaledb.license").fetchone()
     if edition == ("apache",):

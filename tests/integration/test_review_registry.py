@@ -16,7 +16,7 @@ from parking_core.topics import Kind, device_topic
 from tests.builders import a_district, a_message, a_payload, now_us
 
 if TYPE_CHECKING:
-    from gateway.validate import Sorted
+    from gateway.sorting import Sorted
 
 pytestmark = pytest.mark.services
 

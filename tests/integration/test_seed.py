@@ -21,6 +21,7 @@ from parking_core.districts import (
     OperatorRecord,
     SpaceRecord,
     encode_district,
+    parse_district,
 )
 from parking_core.errors import InvalidInputError, ServiceUnavailableError
 from parking_core.flows.seed_district import known_watchers, register_recorded_lot, seed_district, spaces_beside
@@ -165,6 +166,41 @@ def test_lanes_are_devices_without_a_bay_and_are_corrected(database_url: str) ->
     assert _rows(database_url, query)[0] == ("E1", "lane", None, 60, "both", False, "national", 9_900)
     assert _rows(database_url, version) > before, "gateways look at the registry again"
     assert set(seed_district(database_url, _small(lanes=lanes)).values()) == {0}
+
+
+def test_who_a_device_is_reaches_the_registry_and_is_corrected(database_url: str) -> None:
+    lorawan = DeviceRecord(
+        "D1", space="1", family="bosch", model="tps110", firmware="0.39", eui="00c0ffee00000001", network="chirpstack"
+    )
+    concentrator = DeviceRecord(
+        "C1", spaces=["2", "3"], family="bay_frames", serial="9", addresses={"2": "12", "3": "13"}
+    )
+    identity = "SELECT code, eui, network, serial FROM devices ORDER BY code"
+    bays = "SELECT s.code, b.address FROM device_spaces b JOIN spaces s ON s.id = b.space_id ORDER BY 1"
+    seed_district(database_url, _small(devices=[lorawan, concentrator]))
+    assert _rows(database_url, identity) == [("C1", None, "", "9"), ("D1", "00c0ffee00000001", "chirpstack", None)]
+    assert _rows(database_url, bays) == [("2", "12"), ("3", "13")]
+    seed_district(database_url, _small())
+    assert _rows(database_url, identity) == [("C1", None, "", None), ("D1", None, "", None)]
+    assert _rows(database_url, bays) == [("2", None), ("3", None)]
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ({"eui": "00c0ffee00000001"}, "needs both"),
+        ({"network": "loriot"}, "needs both"),
+        ({"eui": "00C0FFEE00000001", "network": "loriot"}, "eui"),
+        ({"network": "sigfox"}, "network"),
+        ({"addresses": {"2": "1"}}, "not in its list"),
+    ],
+)
+def test_who_a_device_is_must_fit_together(device: dict[str, Any], words: str) -> None:
+    file = json.loads(encode_district(_small()))
+    file["lots"][0]["devices"][0] |= device
+    problems = parse_district(json.dumps(file).encode())
+    assert isinstance(problems, list)
+    assert words in " ".join(map(str, problems))
 
 
 def test_a_change_moves_the_registry_version(database_url: str) -> None:

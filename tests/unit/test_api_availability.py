@@ -20,7 +20,7 @@ HERE = "/v1/availability?lat=31.72&lon=117.28"
 def test_the_answer_is_the_plain_json_of_the_same_facts() -> None:
     body = fetch(loaded_api(Clock(NOW_US + 1_500_000)), f"{HERE}&radius_m=250").json()
     as_of = "2026-11-18T19:06:40.000+08:00"
-    since = {"source": "sensors", "changed_at": "2026-11-18T19:05:40.000+08:00"}
+    since = {"source": "sensors", "quality": None, "changed_at": "2026-11-18T19:05:40.000+08:00"}
     age = {"as_of": as_of, "age_s": 1.5}
     assert body == {
         "as_of": as_of,

@@ -70,6 +70,12 @@ def test_what_describes_the_present_supersedes_and_what_is_an_act_does_not() -> 
     assert {kind for kind, policy in POLICIES.items() if policy.supersedes} == {
         CommandKind.STATUS_LIST,
         CommandKind.TARIFF,
+        CommandKind.LOWER_GATE,
+        CommandKind.LOCK_GATE_OPEN,
+        CommandKind.UNLOCK_GATE,
+        CommandKind.RAISE_LOCK,
+        CommandKind.LOWER_LOCK,
+        CommandKind.SHOW_SIGN,
     }
 
 

@@ -43,7 +43,7 @@ def test_a_path_with_a_quote_stays_one_value() -> None:
 
 
 def test_broker_knows_no_anonymous_and_saves_every_five_seconds() -> None:
-    settings = _settings(broker.configuration(1884, Path("/b")), " ")
+    settings = _settings(broker.configuration(1884, Path("/b"), Path("/p.so")), " ")
     assert settings["listener"] == "1884 127.0.0.1"
     assert settings["allow_anonymous"] == "false"
     assert settings["autosave_interval"] == "5"
@@ -84,11 +84,14 @@ def test_compose_has_the_three_services_on_loopback_without_default_passwords() 
     assert "NOT run here" in text
 
 
+PLUGIN = {"plugin", "plugin_opt_config_file"}  # where it lies
+
+
 def test_compose_gives_the_broker_the_same_access_list() -> None:
     configs = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["configs"]
-    assert configs["mosquitto_access"]["content"] == broker.ACCESS
-    ours = _settings(broker.configuration(1883, Path("/x")), " ")
+    assert configs["mosquitto_access"]["content"].replace("$$", "$") == broker.ACCESS
+    ours = _settings(broker.configuration(1883, Path("/x"), Path("/p.so")), " ")
     theirs = _settings(configs["mosquitto"]["content"], " ")
-    shared = ours.keys() & theirs.keys() - {"listener", "log_dest", "password_file", "acl_file", "persistence_location"}
+    shared = ours.keys() & theirs.keys() - {"listener", "log_dest", "acl_file", "persistence_location", *PLUGIN}
     assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
     assert len(shared) >= 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import socket
 from collections import namedtuple
@@ -131,3 +132,34 @@ def test_doctor_says_whether_drivers_can_pay_by_qr(home: Home, tmp_path: Path) -
     assert finding(URL="http://pay.example", PUBLIC_KEY_FILE=public).verdict is Verdict.BROKEN
     assert finding(URL="https://pay.example", PUBLIC_KEY_FILE=private).verdict is Verdict.BROKEN
     assert finding(URL="https://pay.example", PUBLIC_KEY_FILE=public, KEY_FILE=private).verdict is Verdict.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("most", "verdict"), [(4096, Verdict.NOTE), (20_000, Verdict.NOTE), (25_000, Verdict.GOOD), (-1, Verdict.GOOD)]
+)
+def test_open_files_are_what_a_broker_of_a_district_needs(
+    home: Home, monkeypatch: pytest.MonkeyPatch, most: int, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1024, most))
+    (found,) = [finding for finding in examine(home, {}) if finding.what == "open files"]
+    assert found.verdict is verdict
+    assert bool(found.mend) is (verdict is Verdict.NOTE)
+
+
+def test_a_broker_of_ones_own_needs_a_keeper(home: Home) -> None:
+    own = {"PARKING_MQTT_URL": "mqtt://gateway:x@127.0.0.1:1"}
+    (found,) = [finding for finding in examine(home, own) if finding.what == "keeper"]
+    assert "PARKING_MQTT_KEEPER_URL" in found.mend
+    own["PARKING_MQTT_KEEPER_URL"] = "mqtt://keeper:x@127.0.0.1:1"
+    assert not [finding for finding in examine(home, own) if finding.what == "keeper"]
+    assert not [finding for finding in examine(home, {}) if finding.what == "keeper"], "onebox has one"
+
+
+def test_a_readable_key_of_the_authority_is_broken(home: Home) -> None:
+    (home.root / "tls").mkdir(parents=True)
+    key = home.root / "tls" / "authority.key"
+    key.write_text("-----BEGIN")
+    key.chmod(0o644)
+    broken = [finding for finding in examine(home, {}) if finding.what == "permissions"]
+    assert [finding.verdict for finding in broken] == [Verdict.BROKEN]
+    assert "authority.key" in broken[0].mend

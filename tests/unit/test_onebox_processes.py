@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from onebox.applications import caller
-from onebox.processes import Identity, ProcessSpec, identity_of_stat, last_lines, stop, wait_gone
+from onebox.processes import Identity, ProcessSpec, identity_of_stat, last_lines, raise_file_limit, stop, wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,3 +110,13 @@ def test_last_lines_of_a_long_log_and_of_none(tmp_path: Path) -> None:
     assert last_lines(log) == []
     log.write_text("\n".join(f"line {number}" for number in range(10_000)))
     assert last_lines(log, 3) == ["line 9997", "line 9998", "line 9999"]
+
+
+def test_as_many_files_are_open_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        assert raise_file_limit() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.registry import LIVENESS_RESOLUTION, RegistryView
-from gateway.validate import Sorted
+from gateway.sorting import Sorted
 from parking_core.readings import Sign
 from parking_core.settings import Settings
 from tests.builders import NOON_US, readings
