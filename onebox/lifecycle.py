@@ -126,6 +126,11 @@ def halt(home: Home) -> bool:
     """Stop the instance of this home, also what a killed supervisor left. Gives whether anything ran."""
     instance = Instance.load(home)
     ran = False
+    if instance is None:  # a start that was interrupted before its supervisor could tell of itself
+        young = strays.supervisors(home)
+        stop(young, _SUPERVISOR_PATIENCE_S)
+        ran = bool(young)
+        instance = Instance.load(home)
     if instance is not None:
         if instance.supervisor.alive():
             ran = True

@@ -12,28 +12,37 @@ from onebox.home import WORK_FOLDER
 from onebox.processes import Identity, stop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from onebox.home import Home
 
 _PATIENCE_S = 20.0
+_MODULE = "onebox.supervisor"  # as `supervisor.spawn_detached` starts it
 _SERVICE_FOLDERS = ("postgres", "mosquitto", "redis")
+
+
+def supervisors(home: Home) -> dict[Identity, signal.Signals]:
+    """Supervisors of this home, also one that was started a moment ago and has not written its state yet."""
+    return {identity: signal.SIGTERM for entry, identity in _others() if _is_supervisor(entry, home)}
 
 
 def find(home: Home) -> dict[Identity, signal.Signals]:
     """Processes whose program and current folder are this home's, each with the signal that stops it."""
-    found: dict[int, Identity] = {}
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-            continue
-        if belongs(entry, home) and (identity := Identity.of(int(entry.name))):
-            found[identity.pid] = identity
-            parents[identity.pid] = _parent(entry)
+    found = {identity.pid: identity for entry, identity in _others() if belongs(entry, home)}
+    parents = {pid: _parent(Path(f"/proc/{pid}")) for pid in found}
     # A database backend goes with its postmaster: only the top of each tree is signalled.
     return {
         identity: signal.SIGINT if _is_postgres(pid) else signal.SIGTERM
         for pid, identity in found.items()
         if parents[pid] not in found
     }
+
+
+def _others() -> Iterator[tuple[Path, Identity]]:
+    """Every process but this one: its folder in /proc and its identity."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid() and (identity := Identity.of(int(entry.name))):
+            yield entry, identity
 
 
 def belongs(entry: Path, home: Home) -> bool:
@@ -55,6 +64,14 @@ def stop_all(home: Home) -> bool:
     found = find(home)
     stop(found, _PATIENCE_S)
     return bool(found)
+
+
+def _is_supervisor(entry: Path, home: Home) -> bool:
+    try:
+        command = (entry / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+        return _MODULE in command and _link(entry / "cwd") == home.run.resolve()
+    except OSError:
+        return False  # gone, or another user's
 
 
 def _is_postgres(pid: int) -> bool:

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from onebox import runtime, strays
+from onebox import lifecycle, runtime, services, strays
 from onebox.home import Home
 from parking_core.districts import encode_district
 from tests.builders import a_district
@@ -247,6 +247,35 @@ runtime.ensure(Path({str(folder)!r}), Path({str(work)!r}), say=lambda line: prin
     assert left == ["runtime", "runtime.lock"], "downloads or a partial folder stayed behind"
     assert runtime.ensure(folder, Path("/nonexistent")) == whole, "a second start must need nothing"
     shutil.rmtree(folder.parent)
+
+
+def test_a_supervisor_that_has_not_told_of_itself_yet_ends_with_an_interrupted_start(
+    make_instance: Callable[[], _Instance],
+) -> None:
+    instance = make_instance()
+    home = instance.home
+    code = """
+import os
+from onebox import services, supervisor
+from onebox.home import Home
+from onebox.instance import Plan
+home = Home.from_environ(os.environ)
+services.prepare(home, os.environ)
+print(supervisor.spawn_detached(home, Plan(services_only=True), os.environ), flush=True)
+os._exit(0)  # killed before it has waited
+"""
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=instance.environ, timeout=200)
+    pid = int(answer.stdout.splitlines()[-1])
+    deadline = time.monotonic() + _PATIENCE_S
+    while not services.taken(home.root):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert not home.instance_file.exists(), "it told of itself before this test could interrupt it"
+    assert [identity.pid for identity in strays.supervisors(home)] == [pid]
+    assert lifecycle.halt(home)
+    assert instance.processes() == []
+    assert not services.taken(home.root)
 
 
 def test_credentials_of_all_devices_reach_the_running_broker(make_instance: Callable[[], _Instance]) -> None:
